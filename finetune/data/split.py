@@ -1,0 +1,237 @@
+"""Which images are held out, and which cross-validate: stratified, by group where asked, by seed.
+
+Held-out images are looked at once, at the end. Everything that is chosen before is chosen by
+cross-validation on the rest, with the folds made here.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zoo.errors import DataError
+
+__all__ = ["Folds", "Split", "folds", "hold_out"]
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which images train and which are held out.
+
+    Attributes
+    ----------
+    train, test : ndarray of int64
+        Indices in ascending order; together they are all images, and they share none.
+    kind : str
+        ``folders``, ``column``, ``stratified`` or ``grouped``.
+    warning : str
+        What a user should know about it; empty if nothing.
+    """
+
+    train: Indices
+    test: Indices
+    kind: str
+    warning: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Pairs of training and validation indices for cross-validation.
+
+    Attributes
+    ----------
+    pairs : list of (ndarray of int64, ndarray of int64)
+        Indices in ascending order, `n_folds` pairs for each repeat.
+    n_folds : int
+        How many folds each repeat has; perhaps fewer than were asked for.
+    warning : str
+        Why there are fewer; empty if there are not.
+    """
+
+    pairs: list[tuple[Indices, Indices]]
+    n_folds: int
+    warning: str = ""
+
+
+def hold_out(
+    labels: npt.ArrayLike,
+    parts: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
+    fraction: float = 0.2,
+    parts_from: str = "folders",
+) -> Split:
+    """Set images aside for the one evaluation at the end.
+
+    Parts that the data brings stand. Otherwise a fraction of each class is drawn (at least one image,
+    and at least two are left), or whole groups are.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Class indices.
+    parts : array of str, shape (n,), optional
+        ``train`` or ``test``, if the data says so itself.
+    groups : array, shape (n,), optional
+        Images of one group stay on one side.
+    seed : int
+        Not negative; equal seeds give equal splits.
+    fraction : float
+        Of the images to hold out, between 0 and 1.
+    parts_from : str
+        The kind to report where `parts` is given: ``folders`` or ``column``.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    DataError
+        If a class has fewer than 3 images to draw from, or the groups leave nothing to hold out.
+
+    Examples
+    --------
+    >>> split = hold_out([0, 0, 0, 1, 1, 1, 1, 1, 1, 1])
+    >>> len(split.train), len(split.test)
+    (8, 2)
+    """
+    y = np.asarray(labels, dtype=np.int64)
+    if parts is not None:
+        held = np.asarray(parts) == "test"
+        return Split(np.flatnonzero(~held), np.flatnonzero(held), parts_from)
+    if groups is not None:
+        return _hold_out_groups(y, np.asarray(groups), seed, fraction)
+    chosen = []
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        if len(members) < 3:
+            raise DataError(
+                f"Class number {label} has {len(members)} images, too few to hold one out.",
+                "Each class needs at least 3: add images to it or take it out.",
+            )
+        size = min(max(round(len(members) * fraction), 1), len(members) - 2)
+        # A stream for each class, so that more images in one class leave the others' split alone.
+        chosen.append(_generator(seed, 0, int(label)).permutation(members)[:size])
+    test = np.sort(np.concatenate(chosen))
+    return Split(np.setdiff1d(np.arange(len(y)), test), test, "stratified")
+
+
+def folds(
+    labels: npt.ArrayLike,
+    n_folds: int = 5,
+    groups: npt.ArrayLike | None = None,
+    seed: int = 0,
+    repeats: int = 1,
+) -> Folds:
+    """Deal images into folds for cross-validation, every class as evenly as can be.
+
+    Without groups, a class's images and the images altogether each differ by at most one between
+    folds. With groups, a group is in one fold whole, and the classes are as even as that allows.
+
+    Parameters
+    ----------
+    labels : array of int, shape (n,)
+        Class indices.
+    n_folds : int
+        At least 2. A class with fewer images makes it shrink, with a warning.
+    groups : array, shape (n,), optional
+        Images of one group are in one fold.
+    seed : int
+        Not negative; equal seeds give equal folds.
+    repeats : int
+        How often to deal anew.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    DataError
+        If a class has a single image, or there are fewer groups than folds.
+    """
+    y = np.asarray(labels, dtype=np.int64)
+    if n_folds < 2:
+        raise ValueError(f"n_folds is {n_folds}, but cross-validation needs at least 2")
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    if smallest < 2:
+        raise DataError(
+            "A class has a single training image, so that it cannot be cross-validated.",
+            "Add images to it or take it out.",
+        )
+    k = min(n_folds, smallest)
+    warning = "" if k == n_folds else f"{k} folds instead of {n_folds}, because a class has only {k} images."
+    pairs = []
+    for repeat in range(repeats):
+        if groups is None:
+            fold_of = _deal(y, k, _generator(seed, 1, repeat))
+        else:
+            fold_of = _deal_groups(y, np.asarray(groups), k, _generator(seed, 1, repeat))
+        pairs += [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
+    return Folds(pairs, k, warning)
+
+
+def _generator(*seeds: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(seeds))
+
+
+def _deal(y: Indices, k: int, generator: np.random.Generator) -> Indices:
+    """Give each image a fold, like cards from a pack that is shuffled class by class.
+
+    Going round once and not anew for each class keeps both counts even: a class's cards lie together,
+    so that no two folds differ by more than one of them, and so does the pack.
+    """
+    pack = np.concatenate([generator.permutation(np.flatnonzero(y == label)) for label in np.unique(y)])
+    fold_of = np.empty(len(y), dtype=np.int64)
+    fold_of[pack] = np.arange(len(y)) % k
+    return fold_of
+
+
+def _deal_groups(y: Indices, groups: npt.NDArray[Any], k: int, generator: np.random.Generator) -> Indices:
+    """Give each image its group's fold."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    n_groups = len(np.unique(groups))
+    if n_groups < k:
+        raise DataError(
+            "All images are in one group."
+            if n_groups == 1
+            else f"{n_groups} groups are too few for {k} folds.",
+            f"Name a grouping with at least {k} groups, or leave the groups out.",
+        )
+    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=int(generator.integers(2**31)))
+    fold_of = np.empty(len(y), dtype=np.int64)
+    with warnings.catch_warnings():
+        # Fewer images in a class than folds is no matter here: whole groups decide.
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        for fold, (_, members) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
+            fold_of[members] = fold
+    return fold_of
+
+
+def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: float) -> Split:
+    """Hold out that fold of whole groups which shows most classes and is nearest in size."""
+    n_groups = len(np.unique(groups))
+    k = min(max(round(1 / fraction), 2), max(n_groups, 2))
+    fold_of = _deal_groups(y, groups, k, _generator(seed, 0))
+    classes = set(np.unique(y).tolist())
+
+    def shortcoming(fold: int) -> tuple[int, int, float]:
+        train, test = y[fold_of != fold], y[fold_of == fold]
+        return len(classes - set(train)), len(classes - set(test)), abs(len(test) - fraction * len(y))
+
+    best = min(range(k), key=shortcoming)
+    untrained, unseen, _ = shortcoming(best)
+    train, test = np.flatnonzero(fold_of != best), np.flatnonzero(fold_of == best)
+    if untrained or len(test) == 0:
+        raise DataError(
+            "With these groups, holding some out leaves a class without training images.",
+            "Each class needs images of at least two groups: name another grouping or leave it out.",
+        )
+    missing = f"The held-out groups show none of {unseen} of the {len(classes)} classes." if unseen else ""
+    return Split(train, test, "grouped", missing)

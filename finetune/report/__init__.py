@@ -1,0 +1,5 @@
+"""A run as one page that can be read, printed, and sent to somebody."""
+
+from finetune.report.html import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,29 @@
+"""The run folder: what one training asked for, found out and leaves behind.
+
+``docs/run-folder.md`` describes every file and key. A run is prepared in a hidden folder beside its
+place and renamed when it is finished, so a folder that holds a ``run.json`` is complete.
+"""
+
+from finetune.runs.folder import PARTS, RunFolder, check_out
+from finetune.runs.machine import Environment, environment
+from finetune.runs.record import SCHEMA, Floor, Run, RunData, RunSplit, SkippedFile
+from finetune.runs.tables import MetricsLog, Prediction, read_metrics, read_predictions, write_predictions
+
+__all__ = [
+    "PARTS",
+    "SCHEMA",
+    "Environment",
+    "Floor",
+    "MetricsLog",
+    "Prediction",
+    "Run",
+    "RunData",
+    "RunFolder",
+    "RunSplit",
+    "SkippedFile",
+    "check_out",
+    "environment",
+    "read_metrics",
+    "read_predictions",
+    "write_predictions",
+]

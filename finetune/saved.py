@@ -1,0 +1,70 @@
+"""The one form in which a trained model is kept.
+
+A folder with ``config.json`` and ``model.safetensors`` in timm's own layout:
+``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives the same logits without this project.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.backbone import Backbone
+
+__all__ = ["read_head", "save_model"]
+
+
+def save_model(
+    folder: Path, backbone: Backbone, W: NDArray[np.float32], b: NDArray[np.float32], classes: Sequence[str]
+) -> None:
+    """Write a backbone, tensor for tensor as it is, with a linear classifier in place of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    backbone : Backbone
+        Its tensors are copied byte for byte.
+    W : (c, d) array
+        Weights of the classifier.
+    b : (c,) array
+        Its biases.
+    classes : sequence of str
+        Names of its outputs.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    tensors = load_file(backbone.folder / "model.safetensors")
+    weight, bias = f"{backbone.classifier}.weight", f"{backbone.classifier}.bias"
+    # Some networks have a 1 x 1 convolution for a classifier: the same numbers with two more axes.
+    axes = tensors[weight].ndim if weight in tensors else 2
+    tensors[weight] = np.ascontiguousarray(W.reshape(W.shape + (1,) * (axes - 2)), np.float32)
+    tensors[bias] = np.ascontiguousarray(b, np.float32)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(_config(backbone, classes), indent=1), encoding="utf-8")
+
+
+def _config(backbone: Backbone, classes: Sequence[str]) -> dict[str, Any]:
+    """timm's ``config.json`` for the new classifier."""
+    kept = ("architecture", "num_features", "global_pool", "model_args", "stages")
+    config = {key: backbone.config[key] for key in kept if key in backbone.config}
+    config["num_classes"] = len(classes)
+    config["label_names"] = list(classes)
+    theirs = ("num_classes", "label_names", "label_descriptions")
+    cfg = {k: v for k, v in backbone.config["pretrained_cfg"].items() if k not in theirs}
+    config["pretrained_cfg"] = {**cfg, "num_classes": len(classes)}
+    return config
+
+
+def read_head(backbone: Backbone) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a saved model's classifier: weights (c, d) and biases (c,)."""
+    from safetensors import safe_open
+
+    with safe_open(backbone.folder / "model.safetensors", framework="np") as file:
+        W = file.get_tensor(f"{backbone.classifier}.weight")
+        b = file.get_tensor(f"{backbone.classifier}.bias")
+    return W.reshape(len(W), -1), b

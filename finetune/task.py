@@ -1,0 +1,81 @@
+"""What a strategy is given, and what it gives back."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.data.split import Folds
+
+__all__ = ["Images", "Task", "Trained"]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images with their features.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        The n files.
+    labels : (n,) int array
+        Class indices.
+    X : (n, d) float32 array
+        The frozen backbone's features.
+    """
+
+    paths: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    X: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """All that a strategy may learn from: training images only.
+
+    Attributes
+    ----------
+    train : Images
+        The training part.
+    folds : Folds
+        Its cross-validation; every choice is made on these.
+    classes : tuple of str
+        Class names, in the order of the labels.
+    seed : int
+        Of anything random.
+    """
+
+    train: Images
+    folds: Folds
+    classes: tuple[str, ...]
+    seed: int = 0
+
+
+class Trained(Protocol):
+    """What a strategy gives back.
+
+    Attributes
+    ----------
+    choice : dict
+        What was chosen by cross-validation and how it fared: ``cv_accuracy``, ``cv_std``, …
+    log : list of dict
+        Lines for ``metrics.jsonl``.
+    warnings : list of str
+        What the user should know before trusting the result.
+    """
+
+    choice: dict[str, Any]
+    log: list[dict[str, Any]]
+    warnings: list[str]
+
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Return calibrated scores, (n, c): their softmax is the class probabilities."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model into `folder`, in timm's layout."""
+

@@ -1,0 +1,252 @@
+"""From a labelled folder to a run: the one way through the project."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.data.dataset import Dataset, fingerprint, read
+from finetune.data.split import Split, folds, hold_out
+from finetune.evaluation.calibration import softmax
+from finetune.evaluation.metrics import evaluate
+from finetune.runs import (
+    Floor,
+    MetricsLog,
+    Run,
+    RunData,
+    RunFolder,
+    RunSplit,
+    SkippedFile,
+    environment,
+    write_predictions,
+)
+from finetune.strategies import load_strategy, make_options
+from finetune.strategies.linear import Problems, solve
+from finetune.task import Images, Task, Trained
+from zoo.backbone import Backbone, load
+from zoo.errors import DataError
+from zoo.features import BackboneSpace, Extraction, RawPixels, compute, threads
+from zoo.registry import Registry
+
+__all__ = ["DEFAULT_MODEL", "fit"]
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+#: L2 strength of the floor's classifier, in the middle of what serves raw pixels.
+FLOOR_L2 = 0.1
+
+
+def fit(
+    data: str | os.PathLike[str] = "demo",
+    model: str = DEFAULT_MODEL,
+    strategy: str = "probe",
+    *,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    strict: bool = False,
+    engine: str = "auto",
+    precision: str = "fp32",
+    registry: Registry | None = None,
+    command: str | None = None,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Run:
+    """Train a classifier on labelled images and measure it on images held out.
+
+    Parameters
+    ----------
+    data : str or path, optional
+        As in :func:`finetune.data.read`.
+    model : str, optional
+        As in :func:`zoo.load`.
+    strategy : str, optional
+        One of :data:`finetune.strategies.STRATEGIES`.
+    seed : int, optional
+        Of the split and of anything else random; one seed, one result.
+    out : path, optional
+        Where to put the run; by default a new folder below ``runs``.
+    strict : bool, optional
+        Raise for files that are no images, instead of leaving them out.
+    engine, precision : str, optional
+        As in :func:`zoo.engines.build`.
+    registry : Registry, optional
+        Where to look the model up.
+    command : str, optional
+        The command that repeats the run, for the record.
+    say : callable, optional
+        Told in one line of what the user may want to know while it runs.
+    **options
+        What the strategy's ``Options`` hold.
+
+    Returns
+    -------
+    Run
+        As written to ``run.json``.
+
+    Raises
+    ------
+    ZooError
+        For whatever the user can mend; nothing is left half-written.
+
+    Examples
+    --------
+    >>> run = fit(data="photos/")  # doctest: +SKIP
+    >>> run.test.accuracy, run.test.ci95, run.path  # doctest: +SKIP
+    """
+    recipe = load_strategy(strategy)
+    chosen = make_options(recipe, options)
+    if seed < 0:
+        raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
+    folder = RunFolder(out) if out is not None else RunFolder.numbered(_data_name(data), strategy)
+    clock = _Clock()
+    with folder:
+        with clock.phase("data"):
+            dataset = read(data)
+        with clock.phase("model"):
+            backbone = load(model, registry=registry)
+        with clock.phase("features"):
+            space = BackboneSpace(backbone, engine, precision, say)
+            found = compute(dataset.paths, [space, RawPixels()])
+            dataset = _without_unreadable(dataset, found, strict)
+        X, pixels = found.matrices
+        split = hold_out(
+            dataset.labels, dataset.parts, dataset.groups, seed=seed, parts_from=dataset.parts_from
+        )
+        train, test = _images(dataset, X, split.train), _images(dataset, X, split.test)
+        with clock.phase("training"):
+            groups = None if dataset.groups is None else dataset.groups[split.train]
+            task = Task(train, folds(train.labels, groups=groups, seed=seed), dataset.classes, seed)
+            trained: Trained = recipe.fit(task, backbone, chosen)
+        with clock.phase("evaluation"):
+            probabilities = softmax(trained.logits(test))
+            result = evaluate(test.labels, probabilities, dataset.classes)
+            floor = _floor(pixels, dataset.labels, split, len(dataset.classes))
+        with clock.phase("writing"):
+            trained.save(folder.work / "model")
+            _write_tables(folder.work, trained, dataset.subset(split.test), probabilities)
+            run = Run(
+                strategy=strategy,
+                model=model,
+                weights_sha256=backbone.weights_sha256,
+                data=_data_record(data, dataset, found),
+                split=RunSplit(kind=split.kind, n_train=len(train), n_test=len(test)),
+                choice=trained.choice,
+                test=result,
+                floor=floor,
+                seconds={"total": 0.0},
+                environment=environment(threads(), precision),
+                seed=seed,
+                command=command or _command(data, model, strategy, seed, options),
+                path=folder.path,
+                warnings=[
+                    *dataset.warnings,
+                    *filter(None, [split.warning, task.folds.warning]),
+                    *trained.warnings,
+                ],
+            )
+            run = _with_report(run, folder.work, dataset)
+        run = run.model_copy(update={"seconds": clock.seconds()})
+        folder.write(run)
+    return run
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._phases: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._phases[name] = round(time.perf_counter() - start, 3)
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._phases, "total": round(time.perf_counter() - self._start, 3)}
+
+
+def _without_unreadable(dataset: Dataset, found: Extraction, strict: bool) -> Dataset:
+    """Leave out what turned out to be no image, or raise if that is what the user wants."""
+    if strict and (found.skipped or dataset.skipped):
+        names = [f"{dataset.names[i]} ({error.reason})" for i, error in found.skipped.items()]
+        names += [f"{skipped.path} ({skipped.reason})" for skipped in dataset.skipped]
+        listed = "; ".join(names[:10]) + (f"; and {len(names) - 10} more" if len(names) > 10 else "")
+        raise DataError(
+            f"{len(names)} files are no readable images: {listed}.",
+            "Mend or remove them, or leave out --strict to skip them.",
+        )
+    places = list(found.skipped)
+    return dataset.drop(places, [found.skipped[i].reason for i in places])
+
+
+def _images(dataset: Dataset, X: NDArray[np.float32], rows: NDArray[np.int64]) -> Images:
+    return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows])
+
+
+def _floor(pixels: NDArray[np.float32], labels: NDArray[np.int64], split: Split, n_classes: int) -> Floor:
+    """What the same held-out images give without a CNN."""
+    y, truth = labels[split.train], labels[split.test]
+    problem = Problems(pixels[split.train], y, np.ones((1, len(y)), np.float32), n_classes)
+    classifier = problem.classifier(solve(problem, FLOOR_L2, tolerance=1e-3))
+    majority = np.bincount(y, minlength=n_classes).argmax()
+    return Floor(
+        raw_pixels_accuracy=float((classifier.scores(pixels[split.test]).argmax(axis=1) == truth).mean()),
+        majority_accuracy=float((truth == majority).mean()),
+    )
+
+
+def _data_record(data: str | os.PathLike[str], dataset: Dataset, found: Extraction) -> RunData:
+    root = Path(dataset.root)
+    return RunData(
+        path=os.fspath(data),
+        n_images=len(dataset),
+        classes=list(dataset.classes),
+        counts=dataset.counts,
+        skipped=[
+            SkippedFile(path=_relative(skipped.path, root), reason=skipped.reason)
+            for skipped in dataset.skipped
+        ],
+        fingerprint=fingerprint(dataset, found.digests),
+    )
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def _write_tables(
+    folder: Path, trained: Trained, test: Dataset, probabilities: NDArray[np.float64]
+) -> None:
+    with MetricsLog(folder) as log:
+        for line in trained.log:
+            log.write(**line)
+    write_predictions(folder, test.names, test.labels.tolist(), probabilities, test.classes)
+
+
+def _with_report(run: Run, folder: Path, dataset: Dataset) -> Run:
+    return run
+
+
+def _data_name(data: str | os.PathLike[str]) -> str:
+    return Path(data).resolve().stem if os.fspath(data) != "demo" else "demo"
+
+
+def _command(
+    data: str | os.PathLike[str], model: str, strategy: str, seed: int, options: dict[str, Any]
+) -> str:
+    import shlex
+
+    words = ["finetune", "--strategy", strategy, "--data", os.fspath(data), "--model", model]
+    words += ["--seed", str(seed)] if seed else []
+    for name, value in options.items():
+        if value is not None:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)

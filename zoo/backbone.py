@@ -1,0 +1,165 @@
+"""From a name to a CNN that is ready to look at images.
+
+A backbone knows its weights' digest, its preprocessing and its width from a small configuration
+file; torch and timm are imported only when the network itself is asked for.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.digests import tensors_sha256
+from zoo.images import Preprocess
+
+if TYPE_CHECKING:
+    import torch
+
+    from zoo.registry import Entry, Registry
+    from zoo.weights import ReadyModel
+
+__all__ = ["Backbone", "Stage", "load"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A place in a network where its features can be read.
+
+    Attributes
+    ----------
+    name : str
+        The module's name, such as ``blocks.3``.
+    reduction : int
+        Input pixels a side for each pixel of the stage's output.
+    channels : int
+        Channels of its output.
+    """
+
+    name: str
+    reduction: int
+    channels: int
+
+
+class Backbone:
+    """A pretrained CNN without its classifier, frozen.
+
+    Parameters
+    ----------
+    entry : Entry
+        What the zoo knows of it.
+    ready : ReadyModel
+        Its verified weights and configuration.
+
+    Attributes
+    ----------
+    entry : Entry
+        What the zoo knows of it.
+    folder : Path
+        Its ``config.json`` and ``model.safetensors``, in the layout of timm's ``local-dir:``.
+    config : dict
+        The configuration in that folder.
+    weights_sha256 : str
+        Digest of the file that the weights came from.
+    preprocess : Preprocess
+        What turns an image into the pixels it expects.
+    """
+
+    def __init__(self, entry: "Entry", ready: "ReadyModel") -> None:
+        self.entry = entry
+        self.folder: Path = ready.folder
+        self.config: dict[str, Any] = ready.config
+        self.weights_sha256 = ready.sha256
+        self.preprocess = Preprocess.from_config(self.config["pretrained_cfg"])
+
+    def __repr__(self) -> str:
+        height, width = self.preprocess.input_size
+        return f"<Backbone {self.name}: {self.num_features} features at {height}x{width}>"
+
+    @property
+    def name(self) -> str:
+        """The name it was asked for by."""
+        return self.entry.name
+
+    @property
+    def architecture(self) -> str:
+        """timm's name of the network."""
+        return str(self.config["architecture"])
+
+    @property
+    def num_features(self) -> int:
+        """How many features it gives for an image."""
+        return int(self.config["num_features"])
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Where features can be read, from the input to the output."""
+        return tuple(
+            Stage(str(s["module"]), int(s["reduction"]), int(s["channels"])) for s in self.config["stages"]
+        )
+
+    @property
+    def classifier(self) -> str:
+        """The module that the network's own classifier is, such as ``fc`` or ``head.fc``."""
+        return str(self.config["pretrained_cfg"]["classifier"])
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What its features depend on, besides the image and the precision of the arithmetic.
+
+        The tensors themselves are digested, without the classifier's: the model that a probe saves
+        has the features of the backbone it was trained on, and so finds them in the store.
+        """
+        return {
+            "architecture": self.architecture,
+            "tensors_sha256": tensors_sha256(self.folder / "model.safetensors", self.classifier),
+            "preprocess": self.preprocess.key,
+        }
+
+    @cached_property
+    def module(self) -> "torch.nn.Module":
+        """The network itself: (n, 3, height, width) normalised images to (n, num_features).
+
+        In evaluation mode and with no parameter that asks for a gradient.
+        """
+        import timm
+
+        model = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
+        model.reset_classifier(0)
+        return model.eval().requires_grad_(False)
+
+
+def load(name: str, *, registry: "Registry | None" = None, offline: bool = False) -> Backbone:
+    """Make a pretrained CNN ready: find it, download and verify its weights if need be.
+
+    Parameters
+    ----------
+    name : str
+        A name of the registry, one of timm's, ``hf-hub:owner/repo[@revision]`` or
+        ``local-dir:FOLDER``.
+    registry : Registry, optional
+        Where to look the name up; by default the zoo's own with ``$ZOO_REGISTRY`` laid over it.
+    offline : bool, optional
+        Use only what is on this machine.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    UnknownModelError
+        If nothing has that name.
+    WeightsError
+        If its weights cannot be had or are not what they should be.
+
+    Examples
+    --------
+    >>> backbone = load("efficientnet_lite0")
+    >>> backbone.num_features
+    1280
+    """
+    from zoo.registry import resolve
+    from zoo.weights import ready
+
+    entry = resolve(name, registry)
+    return Backbone(entry, ready(entry, offline=offline))

@@ -1,0 +1,172 @@
+"""Which files lie below a folder: in a stable order, without litter, never in a circle."""
+
+import difflib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import DataError
+
+__all__ = ["Scan", "is_litter", "missing_path", "natural_key", "scan"]
+
+# What operating systems, archives and notebooks leave behind. Hidden names are litter by their dot.
+_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What lies below a folder.
+
+    Attributes
+    ----------
+    files : tuple of Path
+        Every regular file (and every dangling link, which an opening will report), in natural order.
+    ignored : int
+        How many entries were passed over: litter, and things that are neither file nor folder.
+        A folder that is passed over counts once.
+    """
+
+    files: tuple[Path, ...]
+    ignored: int
+
+
+def scan(folder: str | os.PathLike[str]) -> Scan:
+    """List every file below a folder, following symbolic links.
+
+    Parameters
+    ----------
+    folder : path
+        An existing folder.
+
+    Returns
+    -------
+    Scan
+        Paths begin with `folder` as it was given. A folder that is reached by several ways is
+        listed once.
+
+    Raises
+    ------
+    DataError
+        If `folder` is missing or no folder, or a folder below it cannot be read.
+    """
+    root = Path(folder)
+    files: list[Path] = []
+    ignored = 0
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        here = waiting.pop()
+        identity = os.stat(here) if here != root else _stat_root(root)
+        if (identity.st_dev, identity.st_ino) in seen:
+            continue
+        seen.add((identity.st_dev, identity.st_ino))
+        folders = []
+        for entry in _entries(here):
+            kind = None if is_litter(entry.name) else _kind(entry)
+            if kind == "folder":
+                folders.append(here / entry.name)
+            elif kind == "file":
+                files.append(here / entry.name)
+            else:
+                ignored += 1
+        waiting += reversed(folders)
+    return Scan(tuple(sorted(files, key=_path_key)), ignored)
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is never data: hidden, or left behind by a program."""
+    return name.startswith(".") or name.casefold() in _LITTER
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that puts ``2`` before ``10`` and pays no heed to case.
+
+    Parameters
+    ----------
+    name : str
+        A file's or folder's name.
+
+    Returns
+    -------
+    tuple
+        To be used as ``sorted(names, key=natural_key)``.
+
+    Examples
+    --------
+    >>> sorted(["b10", "B2", "a"], key=natural_key)
+    ['a', 'B2', 'b10']
+    """
+    pieces = re.split(r"([0-9]+)", name.casefold())
+    # Pieces alternate between text and number, so that each is compared with its like.
+    return [(int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(pieces)], name
+
+
+def missing_path(path: str | os.PathLike[str]) -> DataError:
+    """Make the error for a path that doesn't exist, with the nearest name that does.
+
+    Parameters
+    ----------
+    path : path
+        One that does not exist.
+
+    Returns
+    -------
+    DataError
+        To be raised by the caller.
+    """
+    wanted = Path(path)
+    while not wanted.parent.exists():
+        wanted = wanted.parent
+    try:
+        siblings = {name.casefold(): name for name in sorted(os.listdir(wanted.parent))}
+    except OSError:
+        siblings = {}
+    near = difflib.get_close_matches(wanted.name.casefold(), siblings, n=1)
+    guess = f"Did you mean {wanted.parent / siblings[near[0]]}?" if near else "Check the path."
+    return DataError(f"There is no {path}.", guess)
+
+
+def _path_key(path: Path) -> list[tuple[list[tuple[int, str]], str]]:
+    return [natural_key(part) for part in path.parts]
+
+
+def _stat_root(root: Path) -> os.stat_result:
+    try:
+        result = os.stat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing_path(root) from None
+    except OSError as error:
+        raise _unreadable(root, error) from error
+    if not stat.S_ISDIR(result.st_mode):
+        raise DataError(f"{root} is a file, not a folder.", f"Give the folder it is in, {root.parent}.")
+    return result
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: natural_key(entry.name))
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    return DataError(
+        f"Cannot read the folder {folder}: {error.strerror or error}.",
+        f'Make it readable (chmod u+rx "{folder}") or move it away.',
+    )
+
+
+def _kind(entry: os.DirEntry[str]) -> str | None:
+    """``folder``, ``file``, or None for pipes, sockets and devices; links count as what they lead to."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        # A dangling link was meant to be a file, so opening it shall say that it is missing.
+        return "file" if entry.is_symlink() and not os.path.exists(entry.path) else None
+    except OSError:  # a link that leads to itself
+        return "file"
