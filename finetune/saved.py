@@ -50,8 +50,10 @@ def save_model(
 
 def _config(backbone: Backbone, classes: Sequence[str]) -> dict[str, Any]:
     """timm's ``config.json`` for the new classifier."""
-    kept = ("architecture", "num_features", "global_pool", "model_args", "stages")
+    kept = ("architecture", "num_features", "global_pool", "stages")
     config = {key: backbone.config[key] for key in kept if key in backbone.config}
+    # Without it, timm would build its default of 1,000 outputs and leave our classifier out.
+    config["model_args"] = {**backbone.config.get("model_args", {}), "num_classes": len(classes)}
     config["num_classes"] = len(classes)
     config["label_names"] = list(classes)
     theirs = ("num_classes", "label_names", "label_descriptions")

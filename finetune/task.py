@@ -78,4 +78,3 @@ class Trained(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write the model into `folder`, in timm's layout."""
-

@@ -15,6 +15,7 @@ from finetune.data.dataset import Dataset, fingerprint, read
 from finetune.data.split import Split, folds, hold_out
 from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
+from finetune.report import write_report
 from finetune.runs import (
     Floor,
     MetricsLog,
@@ -150,8 +151,8 @@ def fit(
                     *trained.warnings,
                 ],
             )
-            run = _with_report(run, folder.work, dataset)
         run = run.model_copy(update={"seconds": clock.seconds()})
+        write_report(run, folder.work)
         folder.write(run)
     return run
 
@@ -222,17 +223,11 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _write_tables(
-    folder: Path, trained: Trained, test: Dataset, probabilities: NDArray[np.float64]
-) -> None:
+def _write_tables(folder: Path, trained: Trained, test: Dataset, probabilities: NDArray[np.float64]) -> None:
     with MetricsLog(folder) as log:
         for line in trained.log:
             log.write(**line)
     write_predictions(folder, test.names, test.labels.tolist(), probabilities, test.classes)
-
-
-def _with_report(run: Run, folder: Path, dataset: Dataset) -> Run:
-    return run
 
 
 def _data_name(data: str | os.PathLike[str]) -> str:

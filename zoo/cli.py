@@ -22,16 +22,19 @@ app = App(
     name="zoo",
     help="Networks pretrained on ImageNet: which there are, and getting them here.",
     help_epilogue=EPILOGUE,
-    help_format="markdown",
+    help_format="plaintext",
 )
 
 RegistryFile = Annotated[
     Path | None,
     Parameter(name="--registry", help="A registry of your own, laid over ours and ZOO_REGISTRY's."),
 ]
-Json = Annotated[bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON instead of a table.")]
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", show_default=False, help="Print JSON instead of a table.")
+]
 Offline = Annotated[
-    bool, Parameter(negative="", show_default=False, help="Only what is usable here and now, without network.")
+    bool,
+    Parameter(negative="", show_default=False, help="Only what is usable here and now, without network."),
 ]
 
 
@@ -79,7 +82,7 @@ def show(name: str, *, json: Json = False, registry: RegistryFile = None) -> Non
     Parameters
     ----------
     name:
-        A name of the list, one of timm's (`resnet26t.ra2_in1k`), `hf-hub:owner/repo`, or a model's folder.
+        A name of the list, one of timm's (resnet26t.ra2_in1k), hf-hub:owner/repo, or a model's folder.
     """
     from zoo.registry import load_registry, resolve
     from zoo.weights import available
@@ -100,7 +103,7 @@ def pull(*names: str, registry: RegistryFile = None) -> None:
     Parameters
     ----------
     names:
-        As for `zoo show`, one or more.
+        One or more, written as for zoo show.
     """
     from zoo.errors import UnknownModelError
     from zoo.registry import load_registry, resolve

@@ -33,10 +33,9 @@ def epilogue(*examples: str) -> str:
     Returns
     -------
     str
-        Markdown.
+        Plain text.
     """
-    lines = "\n".join(f"    {example}" for example in examples)
-    return f"Examples:\n\n{lines}\n\n{EPILOGUE}"
+    return "\n  ".join(("Examples:", *examples)) + f"\n\n{EPILOGUE}"
 
 
 def run(app: "App", argv: Sequence[str] | None = None) -> int:

@@ -343,7 +343,9 @@ class _Batch:
             self._digests.clear()
 
 
-def _ordered(pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
+def _ordered(
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int
+) -> Iterator[R]:
     """Map in threads, in order, never more than `ahead` results in memory."""
     waiting: deque[Future[R]] = deque()
     for item in items:

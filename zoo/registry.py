@@ -5,17 +5,20 @@ Nothing here imports torch; timm is asked only about names that no registry has.
 """
 
 import difflib
+import importlib.metadata
 import importlib.resources
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from zoo.cache import cache_folder
 from zoo.errors import RegistryError, UnknownModelError
 
 __all__ = [
@@ -280,7 +283,7 @@ def resolve(name: str, registry: Registry | None = None) -> Entry:
             return entry
     if os.sep in name or "/" in name or Path(name, "config.json").is_file():
         return _folder_entry(name, Path(name))
-    return _timm_entry(name, registry)
+    return _remembered_timm_entry(name, registry)
 
 
 def _hub_entry(name: str) -> Entry:
@@ -313,6 +316,19 @@ def _folder_entry(name: str, folder: Path) -> Entry:
             "`zoo list` shows the names.",
         ) from error
     return Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
+
+
+def _remembered_timm_entry(name: str, registry: Registry) -> Entry:
+    """Look a name up in timm, or in what timm said before: importing it takes seconds."""
+    if re.fullmatch(r"[\w.-]+", name) is None:
+        return _timm_entry(name, registry)
+    note = cache_folder("timm-names", importlib.metadata.version("timm")) / f"{name}.json"
+    try:
+        return Entry.model_validate_json(note.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        entry = _timm_entry(name, registry)
+        note.write_text(entry.model_dump_json(), encoding="utf-8")
+        return entry
 
 
 def _timm_entry(name: str, registry: Registry) -> Entry:
@@ -364,6 +380,5 @@ def _unknown(name: str, known: tuple[str, ...]) -> UnknownModelError:
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:
-    # Without its tag a name is compared with what the user most likely remembers of it.
     near = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.4) or list(known[:5])
     return ", ".join(near)

@@ -131,7 +131,7 @@ def _entry(model: Any, place: Place, marked: _Marked, folder: Path) -> "Entry | 
     try:
         return Entry.model_validate(model)
     except ValidationError as error:
-        for told_by_pydantic in error.errors():
+        for fault in error.errors():
             at = fault["loc"]
             if at == ("sources",) and fault["type"] == "too_short" and written:
                 continue  # pydantic counts the valid ones; what is wrong with the others is told already.

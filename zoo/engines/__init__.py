@@ -49,7 +49,10 @@ class Engine(Protocol):
 
 
 def build(
-    backbone: "Backbone", engine: str = "auto", precision: str = "fp32", say: Callable[[str], None] | None = None
+    backbone: "Backbone",
+    engine: str = "auto",
+    precision: str = "fp32",
+    say: Callable[[str], None] | None = None,
 ) -> Engine:
     """Make an engine ready for a backbone.
 

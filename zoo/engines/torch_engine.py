@@ -26,7 +26,9 @@ class TorchEngine:
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn images, (n, height, width, 3), into features, (n, num_features)."""
-        reduced = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        reduced = (
+            torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        )
         with torch.inference_mode(), reduced:
             features: NDArray[np.float32] = self._graph(torch.from_numpy(batch).to(self.device)).cpu().numpy()
         return features

@@ -1,0 +1,51 @@
+# make demo   from nothing to a probe's result on the built-in pictures
+# make test   from nothing to all tests
+# make check  format, lint, types, tests
+#
+# PYTHON=python3.12 chooses the interpreter that .venv is made from. KEEP_TORCH=1 keeps the torch that
+# this interpreter can already import, instead of installing the newest one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+
+.PHONY: demo test check format bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/finetune --strategy probe
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) dist build
+
+# A stamp says what is installed; it is older than pyproject.toml once that has changed.
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (torch is large: some minutes the first time) ..."
+	$(PIP) --editable ".[demo]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (torch is large: some minutes the first time) ..."
+	$(PIP) --editable ".[dev]"
+	@touch $(VENV)/.demo $@
+
+# A kept torch is found through a .pth file, behind what is installed into .venv itself.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+ifdef KEEP_TORCH
+	$(PYTHON) -c 'import os, torch; print(os.path.dirname(os.path.dirname(torch.__file__)))' \
+	  > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/kept-torch.pth"
+endif

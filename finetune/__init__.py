@@ -1,0 +1,30 @@
+"""From a folder of labelled images to a classifier and a number to trust.
+
+>>> import finetune
+>>> run = finetune.fit(data="photos/", strategy="probe")  # doctest: +SKIP
+>>> finetune.load(run.path).predict(["a.jpg"])  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finetune.predictor import Predictor, load
+    from finetune.runs import Run
+    from finetune.train import fit
+
+__all__ = ["Predictor", "Run", "fit", "load"]
+
+_HOMES = {
+    "Predictor": "finetune.predictor",
+    "Run": "finetune.runs",
+    "fit": "finetune.train",
+    "load": "finetune.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Looked up when first used, so that the command line need not wait for what it does not use.
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'finetune' has no attribute {name!r}")

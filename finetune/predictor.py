@@ -1,0 +1,127 @@
+"""A finished run put to use on new images."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.errors import RunError
+from finetune.evaluation.calibration import softmax
+from finetune.runs import Run
+from finetune.saved import read_head
+from finetune.strategies.linear import Linear
+from zoo.backbone import Backbone
+from zoo.backbone import load as load_backbone
+from zoo.features import BackboneSpace, compute
+from zoo.images import UnreadableImage
+
+__all__ = ["Predicted", "Predictor", "load"]
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a model says of some images.
+
+    Attributes
+    ----------
+    paths : list of Path
+        The n images that could be read, in the order given.
+    logits : (n, c) float32 array
+        Calibrated scores.
+    probabilities : (n, c) float64 array
+        Their softmax.
+    skipped : list of UnreadableImage
+        Why the others could not be read.
+    """
+
+    paths: list[Path]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float64]
+    skipped: list[UnreadableImage]
+
+
+class Predictor:
+    """A trained classifier.
+
+    Parameters
+    ----------
+    run : Run
+        The run it came from.
+    engine, precision : str, optional
+        As in :func:`zoo.engines.build`.
+
+    Attributes
+    ----------
+    run : Run
+    classes : tuple of str
+        Class names, in the order of the outputs.
+    """
+
+    def __init__(self, run: Run, engine: str = "auto", precision: str = "fp32") -> None:
+        self.run = run
+        self.classes = tuple(run.data.classes)
+        self._backbone: Backbone = load_backbone(f"local-dir:{run.path / 'model'}")
+        self._space = BackboneSpace(self._backbone, engine, precision)
+        self._head = Linear(*read_head(self._backbone))
+        if len(self._head.b) != len(self.classes):
+            raise RunError(
+                f"The model of {run.path} has {len(self._head.b)} outputs for {len(self.classes)} classes.",
+                "The folder was changed after the run: train again.",
+            )
+
+    def see(self, paths: Sequence[str | os.PathLike[str]]) -> Predicted:
+        """Say everything about some images, leaving out those that cannot be read."""
+        found = compute([Path(path) for path in paths], [self._space])
+        logits = self._head.scores(found.matrices[0])
+        return Predicted(found.paths, logits, softmax(logits), list(found.skipped.values()))
+
+    def logits(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
+        """Return calibrated scores, (n, c), as the saved model gives them in timm.
+
+        Raises
+        ------
+        UnreadableImage
+            If an image cannot be read.
+        """
+        seen = self.see(paths)
+        if seen.skipped:
+            raise seen.skipped[0]
+        return seen.logits
+
+    def predict_proba(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
+        """Return class probabilities, (n, c); raises as :meth:`logits` does."""
+        return softmax(self.logits(paths))
+
+    def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+        """Return the name of each image's most probable class; raises as :meth:`logits` does."""
+        return [self.classes[i] for i in self.logits(paths).argmax(axis=1)]
+
+
+def load(folder: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32") -> Predictor:
+    """Load a finished run to predict with.
+
+    Parameters
+    ----------
+    folder : path
+        A run folder.
+    engine, precision : str, optional
+        As in :func:`zoo.engines.build`.
+
+    Returns
+    -------
+    Predictor
+
+    Raises
+    ------
+    RunError
+        If the folder holds no finished run.
+
+    Examples
+    --------
+    >>> load("runs/ants-bees-probe-001").predict(["a.jpg"])  # doctest: +SKIP
+    ['ants']
+    """
+    return Predictor(Run.load(folder), engine, precision)

@@ -1,0 +1,98 @@
+"""What a person reads at the end of a run."""
+
+import shlex
+from typing import TYPE_CHECKING
+
+from finetune.runs import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_run"]
+
+
+def print_run(run: Run, console: "Console") -> None:
+    """Print a run's result: the number to trust first, then how it came about, then what to do next.
+
+    Parameters
+    ----------
+    run : Run
+    console : rich.console.Console
+        Where to print.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print()
+    console.print(f"[bold]{run.strategy}[/] on {escape(run.model)}: {_trained_on(run)}")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    table.add_column(justify="left")
+    table.add_column(justify="right")
+    table.add_column()
+    lo, hi = run.test.ci95
+    table.add_row(
+        "[bold]held-out accuracy[/]",
+        f"[bold]{run.test.accuracy:.1%}[/]",
+        f"95% interval {lo:.1%} to {hi:.1%}, {run.test.n} images looked at once",
+    )
+    cv, sd = run.choice["cv_accuracy"], run.choice["cv_std"]
+    if isinstance(cv, float) and isinstance(sd, float):
+        table.add_row(
+            "cross-validation",
+            f"{cv:.1%}",
+            f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
+        )
+    if run.floor.raw_pixels_accuracy is not None:
+        table.add_row(
+            "raw pixels",
+            f"{run.floor.raw_pixels_accuracy:.1%}",
+            "the same without the CNN, on 32 x 32 pixels",
+        )
+    table.add_row(
+        "largest class", f"{run.floor.majority_accuracy:.1%}", "always calling what is most frequent"
+    )
+    table.add_row(
+        "balanced accuracy",
+        f"{run.test.balanced_accuracy:.1%}",
+        f"macro F1 {run.test.macro_f1:.3f}, log loss {run.test.log_loss:.3f}, calibration error {run.test.ece:.3f}",
+    )
+    console.print(table)
+    _print_skipped(run, console)
+    for warning in run.warnings:
+        console.print(f"[yellow]Note:[/] {escape(warning)}")
+    phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items() if name != "total")
+    console.print(f"{run.seconds['total']:.1f} s: {phases}", highlight=False)
+    folder = shlex.quote(str(run.path))
+    console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
+    console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
+    console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+
+
+def _trained_on(run: Run) -> str:
+    origin = {
+        "folders": "the held-out folder",
+        "column": "the held-out rows",
+        "stratified": "a stratified fifth held out",
+        "grouped": "whole groups held out",
+    }
+    return (
+        f"trained on {run.split.n_train} of {run.data.n_images} images of {len(run.data.classes)} classes, "
+        f"tested on {run.split.n_test} ({origin.get(run.split.kind, run.split.kind)})"
+    )
+
+
+def _choice(run: Run) -> str:
+    return f"chose L2 {run.choice['l2']:g} of {len(run.choice['curve'])}" if "l2" in run.choice else ""  # type: ignore[arg-type]
+
+
+def _print_skipped(run: Run, console: "Console") -> None:
+    from rich.markup import escape
+
+    skipped = run.data.skipped
+    if not skipped:
+        return
+    console.print(f"[yellow]Skipped {len(skipped)} files that are no readable images:[/]")
+    for file in skipped[:5]:
+        console.print(f"  {escape(file.path)}: {escape(file.reason)}", soft_wrap=True)
+    if len(skipped) > 5:
+        console.print(f"  and {len(skipped) - 5} more, listed in run.json")

@@ -1,0 +1,7 @@
+"""``python -m zoo`` does what ``zoo`` does."""
+
+import sys
+
+from zoo.cli import main
+
+sys.exit(main())
