@@ -11,16 +11,20 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from zoo.console import EPILOGUE, print_json, stdout
+from zoo.console import epilogue, print_json, stdout
 from zoo.console import run as run_app
 
 __all__ = ["app", "main"]
 
 app = App(
     name="finetune",
-    help="From a folder of labelled images to a classifier, and a number that holds on images nobody has seen.",
-    help_epilogue=EPILOGUE,
-    help_format="markdown",
+    help_epilogue=epilogue(
+        "finetune --strategy probe",
+        "finetune --strategy probe --data photos/ --out runs/first",
+        "finetune --data photos/ --model efficientnet_lite2 --json > run.json",
+        "finetune predict runs/first new-photos/",
+    ),
+    help_format="plaintext",
 )
 
 Json = Annotated[
@@ -74,14 +78,6 @@ def train(
 
     With no command, trains. Everything is chosen by cross-validation on the training images; the
     held-out ones are looked at once.
-
-    Examples:
-
-        finetune --strategy probe
-
-        finetune --strategy probe --data photos/ --out runs/first
-
-        finetune --data photos/ --model efficientnet_lite2 --json > run.json
     """
     from finetune.screen import print_run
     from finetune.train import fit
@@ -110,7 +106,12 @@ def train(
 app.command(train, name="train")
 
 
-@app.command
+@app.command(
+    help_epilogue=epilogue(
+        "finetune predict runs/first new-photos/",
+        "finetune predict runs/first a.jpg b.jpg --top-k 1 --json",
+    )
+)
 def predict(
     run: Annotated[Path, Parameter(help="A run folder.")],
     images: Annotated[list[Path], Parameter(help="Images, and folders of images.")],
@@ -124,12 +125,6 @@ def predict(
 
     Files that are no readable images are named on standard error; the exit code is 2 if none could be
     read.
-
-    Examples:
-
-        finetune predict runs/first new-photos/
-
-        finetune predict runs/first a.jpg b.jpg --top-k 1 --json
     """
     from finetune.predictor import load
     from zoo.folder import scan
@@ -166,14 +161,9 @@ def predict(
     return 0 if rows else 2
 
 
-@app.command
+@app.command(help_epilogue=epilogue("finetune report runs/first"))
 def report(run: Annotated[Path, Parameter(help="A run folder.")]) -> None:
-    """Write a run's report.html anew.
-
-    Examples:
-
-        finetune report runs/first
-    """
+    """Write a run's report.html anew."""
     from finetune.report import write_report
     from finetune.runs import Run
 

@@ -119,6 +119,49 @@ def pull(*names: str, registry: RegistryFile = None) -> None:
         print(f"{entry.name}  sha256 {model.sha256}  {model.folder}")
 
 
+@app.command(
+    help_epilogue=epilogue(
+        "zoo extract efficientnet_lite0 photos/ -o features.npz",
+        "zoo extract hf-hub:timm/resnet50.a1_in1k photos/ -o features.npz --precision bf16",
+    )
+)
+def extract(
+    model: Annotated[str, Parameter(help="A name, written as for zoo show.")],
+    folder: Annotated[Path, Parameter(help="Images, in class folders or not.")],
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Where to write; ends in .npz.")],
+    engine: Annotated[str, Parameter(help="What runs the network: auto, openvino or torch.")] = "auto",
+    precision: Annotated[str, Parameter(help="fp32 or bf16.")] = "fp32",
+    registry: RegistryFile = None,
+) -> None:
+    """Compute a network's features of all images below a folder.
+
+    The file holds X (n, d) float32, y with the class names (-1 for an image in no class folder), the
+    paths, and what the features depend on. Files that are no readable images are left out and named.
+    """
+    from zoo.backbone import load
+    from zoo.errors import DataError
+    from zoo.features import extract as extract_features
+    from zoo.folder import scan
+    from zoo.output import check_output, write_features
+    from zoo.registry import load_registry
+
+    check_output(output)
+    found = scan(folder)
+    if not found.files:
+        raise DataError(f"There is no image in {folder}.", "Name a folder with images.")
+    backbone = load(model, registry=load_registry(registry))
+    features = extract_features(
+        backbone, found.files, engine=engine, precision=precision, skip_unreadable=True
+    )
+    for error in features.skipped.values():
+        print(f"skipped {error.args[0]}: {error.reason}", file=sys.stderr)
+    if not len(features):
+        raise DataError(f"No file in {folder} is a readable image.", "Name a folder with images.")
+    classes = write_features(output, features, folder, model)
+    print(f"{output}: {len(features)} images of {len(classes)} classes, {features.X.shape[1]} features each")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``zoo``.
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.engines import BATCH, Engine, build
+from zoo.engines import BATCH, Engine, build, check
 from zoo.images import UnreadableImage, open_image, raw_pixels, read_file
 from zoo.progress import progress
 from zoo.store import DamagedRecord, FeatureStore
@@ -67,6 +67,7 @@ class BackboneSpace:
         precision: str = "fp32",
         say: Callable[[str], None] | None = None,
     ) -> None:
+        check(engine, precision)  # now, not when a batch first needs it
         self.backbone = backbone
         self.precision = precision
         self.width = backbone.num_features

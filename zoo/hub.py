@@ -154,6 +154,8 @@ def _download(repo: str, file: str, revision: str) -> HubFile:
         _progress_only_for_people()
         # The first download of a branch leaves the note that lets `cached` find it by the branch's name.
         path = Path(hf_hub_download(repo, file, revision=revision, etag_timeout=_TIMEOUT_SECONDS))
+    if stated.commit_hash not in path.parts:
+        raise Unavailable(f"{repo} was changed while it was downloaded", "run the same command again")
     return HubFile(path, _verified(path, stated.etag), stated.commit_hash)
 
 

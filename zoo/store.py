@@ -52,6 +52,7 @@ class FeatureStore:
         about = self.folder / "about.json"
         if not about.exists():
             _write_whole(about, json.dumps({**identity, "width": width}, indent=1, sort_keys=True))
+        self._refresh()
         os.utime(self.folder)  # when it was last of use, for whoever clears the oldest
 
     def missing(self, digests: Sequence[str]) -> set[str]:

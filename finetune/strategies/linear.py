@@ -67,17 +67,18 @@ def hinge(scores: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
 
     The loss of CS231n's notes (Weston & Watkins 1999): ``sum_{j != y} max(0, s_j - s_y + 1)``;
     c - 1 where all scores are equal. The corner at 0 is rounded by a parabola `HINGE_ROUNDING` wide
-    (Rennie & Srebro 2005) so that a second-order method can use it; the loss changes by at most
-    half that width a class.
+    (as in Rennie & Srebro 2005), so that a method that learns curvature from gradients can use it; the
+    loss differs nowhere by more than an eighth of that width a class.
 
     Parameters and returned values are those of :func:`softmax_loss`.
     """
     rows = np.arange(len(y))
-    margin = scores - scores[:, y, rows][:, None] + 1
-    margin[:, y, rows] = 0
-    slope = np.clip(margin / HINGE_ROUNDING, 0, 1)
-    # Quadratic up to the width, then linear: value and slope meet at margin = width.
-    losses = (slope * (margin - HINGE_ROUNDING / 2 * slope)).sum(axis=1)
+    half = HINGE_ROUNDING / 2
+    beyond = scores - scores[:, y, rows][:, None] + (1 + half)
+    beyond[:, y, rows] = 0
+    slope = np.clip(beyond / HINGE_ROUNDING, 0, 1)
+    # 0, then slope^2 * half, then the straight hinge: value and slope meet at both joints.
+    losses = (slope * (beyond - half * slope)).sum(axis=1)
     slope[:, y, rows] = -slope.sum(axis=1)
     return losses, slope
 

@@ -1,6 +1,7 @@
 """A very small Hugging Face Hub on 127.0.0.1: enough of the protocol for the real client.
 
-Large files have a SHA-256 as their tag, as those in git-lfs do; small ones have git's own digest.
+As on the real one, large files are tagged with their SHA-256 and lie elsewhere, behind a redirection;
+small ones are tagged with git's own digest and come at once.
 """
 
 import hashlib
@@ -58,6 +59,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
             hub.requests.append(f"{self.command} {self.path}")
             repo, _, rest = self.path.lstrip("/").partition("/resolve/")
             revision, _, file = rest.partition("/")
+            stored_elsewhere = repo.startswith("storage/")
+            repo = repo.removeprefix("storage/")
             if repo in hub.gated:
                 return self._refuse(403, "GatedRepo")
             if repo not in {known for known, _ in hub.files}:
@@ -67,14 +70,26 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if (repo, file) not in hub.files:
                 return self._refuse(404, "EntryNotFound")
             content = hub.files[repo, file]
+            if len(content) >= _LARGE and not stored_elsewhere:
+                return self._redirect(content)
             self.send_response(200)
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("ETag", f'"{stated_tag(content)}"')
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if with_content:
-                broken = (repo, file) in hub.damaged
-                self.wfile.write(content[:-1] + bytes([content[-1] ^ 1]) if broken else content)
+                # Damage happens on the way: of the same length, and under the tag of what was meant.
+                damaged = content[:-1] + bytes([content[-1] ^ 1])
+                self.wfile.write(damaged if (repo, file) in hub.damaged else content)
+
+        def _redirect(self, content: bytes) -> None:
+            self.send_response(302)
+            self.send_header("Location", f"{hub.url}/storage{self.path}")
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("X-Linked-Etag", f'"{stated_tag(content)}"')
+            self.send_header("X-Linked-Size", str(len(content)))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def _refuse(self, status: int, code: str) -> None:
             self.send_response(status)

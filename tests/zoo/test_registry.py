@@ -157,7 +157,9 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
         assert text.startswith(start)
 
 
-@pytest.mark.parametrize("text", ["", "models: [", "a: 1", "- x", "\0", "models: 3", "!!python/object:os.system"])
+@pytest.mark.parametrize(
+    "text", ["", "models: [", "a: 1", "- x", "\0", "models: 3", "!!python/object:os.system"]
+)
 def test_what_is_no_registry_is_one_clear_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match=r"line \d"):
         load_registry(write(tmp_path, text))
@@ -247,7 +249,7 @@ def test_a_folder_is_made_up(prefix: str, tmp_path: Path) -> None:
         ("efficientnet-lite0", "efficientnet_lite0"),
         ("ConvNext_Tiny", "convnext_tiny"),
         ("resnet26tt.ra2_in1k", "resnet26t.ra2_in1k"),
-        ("resnet50.no_such_tag", "resnet50"),
+        ("resnet50.no_such_tag", "resnet50_a1"),
     ],
 )
 def test_an_unknown_name_lists_the_nearest(name: str, nearest: str) -> None:
@@ -256,7 +258,9 @@ def test_an_unknown_name_lists_the_nearest(name: str, nearest: str) -> None:
     assert nearest in re.split(r"[ ,]+", caught.value.next_step)
 
 
-@pytest.mark.parametrize("name", ["hf-hub:flowers", "hf-hub:", "hf-hub:a/b/c", "local-dir:/nowhere", "no/folder", ""])
+@pytest.mark.parametrize(
+    "name", ["hf-hub:flowers", "hf-hub:", "hf-hub:a/b/c", "local-dir:/nowhere", "no/folder", ""]
+)
 def test_a_name_that_cannot_mean_anything(name: str) -> None:
     with pytest.raises(UnknownModelError):
         resolve(name)

@@ -18,7 +18,7 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from zoo.backbone import Backbone
 
-__all__ = ["BATCH", "ENGINES", "PRECISIONS", "Engine", "EngineError", "build"]
+__all__ = ["BATCH", "ENGINES", "PRECISIONS", "Engine", "EngineError", "build", "check"]
 
 #: Images in a batch. Always this many (a last, smaller one is padded), so that an image's features
 #: depend on neither how many others there are nor which.
@@ -75,16 +75,8 @@ def build(
     EngineError
         If the engine asked for is unknown, not installed or fails.
     """
-    if precision not in PRECISIONS:
-        raise EngineError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+    check(engine, precision)
     if engine != "auto":
-        if engine not in ENGINES:
-            raise EngineError(f"There is no engine {engine!r}.", f"Choose one of auto, {', '.join(ENGINES)}.")
-        if not _installed(engine):
-            raise EngineError(
-                f"The engine {engine} is not installed.",
-                'Install it with: pip install "finetune-zoo[fast]", or use --engine torch.',
-            )
         return _make(engine, backbone, precision)
     for name in ENGINES:
         if name == "torch" or not _installed(name):
@@ -95,6 +87,25 @@ def build(
             if say:
                 say(f"{name} cannot run {backbone.name}, trying the next engine: {error.problem}")
     return _make("torch", backbone, precision)
+
+
+def check(engine: str, precision: str) -> None:
+    """Refuse an engine or a precision that cannot be had here.
+
+    Raises
+    ------
+    EngineError
+        If one is unknown, or the engine is not installed.
+    """
+    if precision not in PRECISIONS:
+        raise EngineError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(f"There is no engine {engine!r}.", f"Choose one of auto, {', '.join(ENGINES)}.")
+    if engine != "auto" and not _installed(engine):
+        raise EngineError(
+            f"The engine {engine} is not installed.",
+            'Install it with: pip install "finetune-zoo[fast]", or use --engine torch.',
+        )
 
 
 def _installed(engine: str) -> bool:

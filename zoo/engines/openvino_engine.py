@@ -122,7 +122,7 @@ def _traced(module: Any, pixels: Any) -> Any:
             warnings.simplefilter("ignore")
             # Traced here and not by OpenVINO, which would trace three times over to compare.
             traced = torch.jit.freeze(torch.jit.trace(module, pixels, check_trace=False))
-            return openvino.convert_model(traced)
+            return openvino.convert_model(traced, input=[([-1, *pixels.shape[1:]], openvino.Type.u8)])
     finally:
         logging.root.setLevel(level)
 
