@@ -7,7 +7,7 @@ stand inside the functions, so that ``finetune --help`` answers at once.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -47,7 +47,8 @@ def train(
     data: Annotated[
         str,
         Parameter(
-            help="Folder of class folders (with train/ and val/ or test/ above them, or without), a table (.csv, .tsv, .jsonl), or demo."
+            help="Folder of class folders (train/ and val/ or test/ may stand above them), a table"
+            " (.csv, .tsv, .jsonl), or demo."
         ),
     ] = "demo",
     strategy: Annotated[
@@ -170,7 +171,7 @@ def report(run: Annotated[Path, Parameter(help="A run folder.")]) -> None:
     print(write_report(Run.load(run), run))
 
 
-def _print_predictions(rows: list[dict]) -> None:  # type: ignore[type-arg]
+def _print_predictions(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 

@@ -15,8 +15,9 @@ from finetune.saved import read_head
 from finetune.strategies.linear import Linear
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
-from zoo.features import BackboneSpace, compute
+from zoo.features import compute
 from zoo.images import UnreadableImage
+from zoo.spaces import BackboneSpace
 
 __all__ = ["Predicted", "Predictor", "load"]
 

@@ -54,7 +54,8 @@ def print_run(run: Run, console: "Console") -> None:
     table.add_row(
         "balanced accuracy",
         f"{run.test.balanced_accuracy:.1%}",
-        f"macro F1 {run.test.macro_f1:.3f}, log loss {run.test.log_loss:.3f}, calibration error {run.test.ece:.3f}",
+        f"macro F1 {run.test.macro_f1:.3f}, log loss {run.test.log_loss:.3f}, "
+        f"calibration error {run.test.ece:.3f}",
     )
     console.print(table)
     _print_skipped(run, console)

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +29,11 @@ from finetune.runs import (
 from finetune.strategies import load_strategy, make_options
 from finetune.strategies.linear import Problems, solve
 from finetune.task import Images, Task, Trained
-from zoo.backbone import Backbone, load
+from zoo.backbone import load
 from zoo.errors import DataError
-from zoo.features import BackboneSpace, Extraction, RawPixels, compute, threads
+from zoo.features import Extraction, compute, threads
 from zoo.registry import Registry
+from zoo.spaces import BackboneSpace, RawPixels
 
 __all__ = ["DEFAULT_MODEL", "fit"]
 

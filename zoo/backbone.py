@@ -123,9 +123,10 @@ class Backbone:
         """
         import timm
 
-        model = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
+        model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
         model.reset_classifier(0)
-        return model.eval().requires_grad_(False)
+        frozen: torch.nn.Module = model.eval().requires_grad_(False)
+        return frozen
 
 
 def load(name: str, *, registry: "Registry | None" = None, offline: bool = False) -> Backbone:

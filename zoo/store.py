@@ -25,7 +25,7 @@ __all__ = ["DamagedRecord", "FeatureStore"]
 _DIGEST = np.dtype("V32")
 
 
-class DamagedRecord(Exception):  # noqa: N818 (handled by computing anew; no user sees it)
+class DamagedRecord(Exception):
     """Stored features that fail their checksum."""
 
 
@@ -84,8 +84,8 @@ class FeatureStore:
         records = np.memmap(self._rows, self._record, "r")[places]
         rows = np.ascontiguousarray(records["x"])
         sums = np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(rows))
-        damaged = np.flatnonzero(sums != records["crc"])
-        if len(damaged):
+        damaged = np.flatnonzero(sums != records["crc"]).tolist()
+        if damaged:
             for i in damaged:
                 self._places.pop(bytes.fromhex(digests[i]), None)
             raise DamagedRecord(f"{len(damaged)} damaged records in {self._rows}")

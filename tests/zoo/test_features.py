@@ -15,8 +15,9 @@ from PIL import Image
 
 import zoo
 from zoo.engines import BATCH, ENGINES, EngineError, build
-from zoo.features import BackboneSpace, RawPixels, compute
+from zoo.features import compute
 from zoo.images import UnreadableImage
+from zoo.spaces import BackboneSpace, RawPixels
 from zoo.store import FeatureStore
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
@@ -211,6 +212,7 @@ def test_two_writers_do_not_disturb_each_other(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     code = """
 import sys, hashlib, numpy as np
+from zoo.spaces import BackboneSpace, RawPixels
 from zoo.store import FeatureStore
 store = FeatureStore({"model": "m"}, 50)
 for i in range(int(sys.argv[1]), 200, 2):
