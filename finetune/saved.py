@@ -5,6 +5,7 @@ A folder with ``config.json`` and ``model.safetensors`` in timm's own layout:
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
 
-__all__ = ["read_head", "save_model"]
+__all__ = ["read_head", "save_backbone", "save_model"]
 
 
 def save_model(
@@ -35,7 +36,7 @@ def save_model(
     classes : sequence of str
         Names of its outputs.
     """
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file, save
 
     tensors = load_file(backbone.folder / "model.safetensors")
     weight, bias = f"{backbone.classifier}.weight", f"{backbone.classifier}.bias"
@@ -44,8 +45,27 @@ def save_model(
     tensors[weight] = np.ascontiguousarray(W.reshape(W.shape + (1,) * (axes - 2)), np.float32)
     tensors[bias] = np.ascontiguousarray(b, np.float32)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    # Written by us and not by safetensors' save_file, which lets nobody but the owner read the file.
+    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
     (folder / "config.json").write_text(json.dumps(_config(backbone, classes), indent=1), encoding="utf-8")
+
+
+def save_backbone(folder: Path, backbone: Backbone, extra: dict[str, Any]) -> None:
+    """Write a backbone as it is, for a classifier that timm has no form for and that lies beside it.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    backbone : Backbone
+        Its file is copied byte for byte.
+    extra : dict
+        What ``config.json`` holds besides, to make that classifier from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(backbone.folder / "model.safetensors", folder / "model.safetensors")
+    config = json.dumps({**backbone.config, **extra}, indent=1)
+    (folder / "config.json").write_text(config, encoding="utf-8")
 
 
 def _config(backbone: Backbone, classes: Sequence[str]) -> dict[str, Any]:

@@ -1,10 +1,137 @@
-"""Labels from a table."""
+"""A table of images: ``path,label`` and, if you like, ``split`` and ``group``."""
 
+import csv
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from finetune.data.dataset import Dataset
+import numpy as np
+
+from finetune.data.dataset import Dataset, Skipped
+from finetune.data.folder import held_out_part
+from zoo.errors import DataError
+from zoo.folder import natural_key
+
+__all__ = ["read_table"]
+
+_COLUMNS = ("path", "label", "split", "group")
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_FORM = "Give it the columns path and label, and if you like split (train, val or test) and group."
+_MOST = 10
 
 
 def read_table(path: Path) -> Dataset:
-    """Stand-in."""
-    raise NotImplementedError
+    """Read a table of labelled images without opening the images.
+
+    Parameters
+    ----------
+    path : Path
+        ``.csv``, ``.tsv`` (first line: the names of the columns), ``.jsonl`` or ``.ndjson`` (an object a
+        line), UTF-8. Relative image paths count from the table's folder.
+
+    Returns
+    -------
+    Dataset
+        With classes in natural order. Images that are not there are among `skipped`.
+
+    Raises
+    ------
+    DataError
+        Naming every faulty line.
+    """
+    rows = list(_rows(path))
+    if not rows:
+        raise DataError(f"The table {path} has no rows.", _FORM)
+    faults = [f"line {line}: {fault}" for line, fault in _faults(rows)]
+    if faults:
+        listed = "; ".join(faults[:_MOST])
+        more = f"; and {len(faults) - _MOST} more" if len(faults) > _MOST else ""
+        raise DataError(f"The table {path} has {len(faults)} faults: {listed}{more}.", _FORM)
+    return _dataset(path, [row for _, row in rows])
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row's line number and values; cells are stripped, missing ones empty."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() in (".jsonl", ".ndjson"):
+                yield from _json_rows(path, file)
+                return
+            reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+            columns = [name.strip().lower() for name in reader.fieldnames or []]
+            missing = [name for name in ("path", "label") if name not in columns]
+            if columns and missing:
+                raise DataError(f"The table {path} has no column {' and no column '.join(missing)}.", _FORM)
+            reader.fieldnames = columns
+            for row in reader:
+                values = {name: (row.get(name) or "").strip() for name in _COLUMNS if name in row}
+                if any(values.values()):
+                    yield reader.line_num, values
+    except UnicodeDecodeError as error:
+        raise DataError(f"The table {path} is not UTF-8 ({error.reason}).", "Save it as UTF-8.") from error
+    except (OSError, csv.Error) as error:
+        raise DataError(f"The table {path} cannot be read ({error}).", "Check the file.") from error
+
+
+def _json_rows(path: Path, lines: Any) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"Line {number} of {path} is no JSON ({error}).", _FORM) from error
+        if not isinstance(row, dict):
+            raise DataError(f"Line {number} of {path} is no JSON object.", _FORM)
+        values = {
+            name: "" if row[name] is None else str(row[name]).strip() for name in _COLUMNS if name in row
+        }
+        yield number, values
+
+
+def _faults(rows: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str]]:
+    """What is wrong with which line."""
+    parted = any(row.get("split") for _, row in rows)
+    grouped = any(row.get("group") for _, row in rows)
+    first: dict[str, int] = {}
+    for line, row in rows:
+        for name in ("path", "label"):
+            if not row.get(name):
+                yield line, f"no {name}"
+        place = os.path.normpath(row.get("path") or ".")
+        if row.get("path") and place in first:
+            yield line, f"{row['path']} stands in line {first[place]} already"
+        first.setdefault(place, line)
+        split = row.get("split", "")
+        if parted and split.lower() not in _SPLITS:
+            yield line, f"the split {split!r} is none of train, val, test" if split else "no split"
+        if grouped and not row.get("group"):
+            yield line, "no group"
+
+
+def _dataset(path: Path, rows: list[dict[str, str]]) -> Dataset:
+    places = [Path(os.path.normpath(path.parent / row["path"])) for row in rows]
+    here = [i for i, place in enumerate(places) if place.exists()]
+    classes = sorted({row["label"] for row in rows}, key=natural_key)
+    index = {name: i for i, name in enumerate(classes)}
+    kept = [rows[i] for i in here]
+    parts, origin = None, ""
+    if kept and kept[0].get("split"):
+        roles = [_SPLITS[row["split"].lower()] for row in kept]
+        held_out = held_out_part(roles)
+        parts, origin = np.array(["test" if role == held_out else "train" for role in roles]), "column"
+        if "train" not in parts or "test" not in parts:
+            raise DataError(f"The column split of {path} names only one part.", _FORM)
+    missing = sorted(set(range(len(rows))) - set(here))
+    return Dataset(
+        root=str(path),
+        paths=tuple(places[i] for i in here),
+        labels=np.array([index[row["label"]] for row in kept], dtype=np.int64),
+        classes=tuple(classes),
+        parts=parts,
+        parts_from=origin,
+        groups=np.array([row["group"] for row in kept]) if kept and kept[0].get("group") else None,
+        skipped=tuple(Skipped(places[i], "no such file") for i in missing),
+    )
