@@ -66,6 +66,8 @@ def write_model_folder(
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    # safetensors lets nobody but the owner read what it writes, and caches are often shared.
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 
 def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> Any:
