@@ -33,8 +33,9 @@ class Environment(PlainModel):
         Version of Python, operating system, name of the processor.
     threads : int
         Threads that computed.
-    engine : str or None
-        What ran the network, with its precision.
+    precision : str or None
+        Of the arithmetic that made the features: fp32 or bf16. Which engine ran it is not recorded, for
+        features may come from the store.
     versions : dict of str to str
         Installed packages that can change a result.
     """
@@ -43,19 +44,20 @@ class Environment(PlainModel):
     platform: str
     processor: str
     threads: int
-    engine: str | None
+    precision: str | None
     versions: dict[str, str]
 
 
-def environment(threads: int, engine: str | None = None) -> Environment:
+def environment(threads: int, precision: str | None = None) -> Environment:
     """Describe this machine and what is installed on it, without importing any of it.
 
     Parameters
     ----------
     threads : int
         Threads that computed.
-    engine : str, optional
-        What ran the network, with its precision.
+    precision : str, optional
+        Of the arithmetic that made the features: fp32 or bf16. Which engine ran it is not recorded, for
+        features may come from the store.
 
     Returns
     -------
@@ -73,7 +75,7 @@ def environment(threads: int, engine: str | None = None) -> Environment:
         platform=platform.platform(),
         processor=_processor(),
         threads=threads,
-        engine=engine,
+        precision=precision,
         versions=versions,
     )
 

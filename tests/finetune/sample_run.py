@@ -49,7 +49,7 @@ def make_run(path="runs/sample", classes=CLASSES, **changes):
         "test": evaluate(y, p, classes),
         "floor": Floor(raw_pixels_accuracy=0.61, majority_accuracy=1 / len(classes)),
         "seconds": {"features": 2.5, "search": 0.4, "total": 3.1},
-        "environment": environment(2, "openvino bf16"),
+        "environment": environment(2, "bf16"),
         "seed": 0,
         "command": "finetune --strategy probe --data photos --seed 0",
         "path": path,

@@ -1,0 +1,166 @@
+"""Folders of images: what is taken, what is left out, what is said of faulty ones."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from finetune.data.dataset import check_counts, fingerprint, read
+from zoo.errors import DataError
+from zoo.folder import natural_key, scan
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+
+
+def lay(root, *names):
+    """Make files (or, with a slash at the end, folders)."""
+    for name in names:
+        path = root / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            Image.new("RGB", (4, 4)).save(path, "PNG")
+    return root
+
+
+def classes(root, *names, n=3):
+    return lay(root, *[f"{name}/{i}.png" for name in names for i in range(n)])
+
+
+def test_first_level_folders_are_classes(tmp_path):
+    root = classes(tmp_path, "cat", "dog")
+    lay(root, "cat/tuesday/deep/x.png", "readme.txt")
+    found = read(root)
+    assert found.classes == ("cat", "dog")
+    assert found.counts == {"cat": 4, "dog": 3}
+    assert found.parts is None
+    assert found.ignored == 1
+    assert "cat/tuesday/deep/x.png" in found.names
+
+
+def test_classes_are_in_natural_order(tmp_path):
+    assert read(classes(tmp_path, "10", "2", "1")).classes == ("1", "2", "10")
+    assert sorted(["b10", "a", "b9", "B1"], key=natural_key)[0] == "a"
+
+
+def test_same_leaf_names_do_not_merge(tmp_path):
+    lay(tmp_path, *[f"{a}/x/{i}.png" for a in ("left", "right") for i in range(3)])
+    assert read(tmp_path).classes == ("left", "right")
+
+
+def test_hidden_things_and_litter_are_ignored(tmp_path):
+    classes(tmp_path, "cat", "dog")
+    lay(
+        tmp_path,
+        ".git/x.png",
+        "cat/.DS_Store",
+        "cat/.ipynb_checkpoints/0.png",
+        "__MACOSX/cat/0.png",
+        "dog/Thumbs.db",
+    )
+    found = read(tmp_path)
+    assert found.counts == {"cat": 3, "dog": 3}
+    assert found.ignored >= 5
+
+
+@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "test", "Test"])
+def test_parts(tmp_path, held_out):
+    classes(tmp_path / "train", "cat", "dog")
+    classes(tmp_path / held_out, "dog", n=2)
+    found = read(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert (found.parts == "test").sum() == 2
+    assert set(found.labels[found.parts == "test"]) == {1}  # aligned by name
+    assert found.parts_from == "folders"
+
+
+def test_with_test_there_val_joins_the_training_part(tmp_path):
+    for part, n in (("train", 3), ("val", 2), ("test", 1)):
+        classes(tmp_path / part, "cat", "dog", n=n)
+    found = read(tmp_path)
+    assert (found.parts == "train").sum() == 10
+    assert (found.parts == "test").sum() == 2
+
+
+def test_train_alone_is_a_plain_folder(tmp_path):
+    classes(tmp_path / "train", "cat", "dog")
+    found = read(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert found.parts is None
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([], "empty"),
+        (["a.png", "b.png"], "no class folders"),
+        (["cat/0.png", "cat/1.png", "cat/2.png"], "only one class"),
+        ([f"cat/{i}.png" for i in range(5)] + ["dog/0.png", "dog/1.png"], "'dog' (2)"),
+        (
+            ["train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "train/dog/1.png", "val/Dog/0.png"],
+            "Dog",
+        ),
+        (["train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "val/dog/0.png"], "'dog' (1)"),
+        (["val/cat/0.png", "val/dog/0.png"], "no train/"),
+    ],
+)
+def test_faulty_folders(tmp_path, names, words):
+    with pytest.raises(DataError) as raised:
+        read(lay(tmp_path, *names))
+    assert words in str(raised.value)
+    assert raised.value.next_step
+
+
+def test_missing_path_suggests_a_neighbour(tmp_path):
+    classes(tmp_path / "photos", "cat", "dog")
+    with pytest.raises(DataError, match="photos"):
+        read(tmp_path / "photo")
+
+
+def test_links_are_followed_but_never_in_circles(tmp_path):
+    root = classes(tmp_path / "root", "cat", "dog")
+    classes(tmp_path / "elsewhere", "bird")
+    os.symlink(tmp_path / "elsewhere" / "bird", root / "bird")
+    os.symlink(root, root / "cat" / "loop")
+    found = read(root)
+    assert found.classes == ("bird", "cat", "dog")
+    assert found.counts["bird"] == 3
+    assert len(scan(root).files) < 100
+
+
+def test_dropping_unreadable_images(tmp_path):
+    found = read(classes(tmp_path, "cat", "dog", n=4))
+    rest = found.drop([0, 7], ["empty file", "truncated"])
+    assert len(rest) == 6
+    assert [(s.path.name, s.reason) for s in rest.skipped] == [
+        ("0.png", "empty file"),
+        ("3.png", "truncated"),
+    ]
+    assert rest.classes == found.classes
+    with pytest.raises(DataError, match="cat"):
+        found.drop([0, 1], ["bad", "bad"])
+    with pytest.raises(DataError, match="bad"):
+        found.drop(range(8), ["bad"] * 8)
+    check_counts(rest)
+
+
+def test_fingerprint_knows_content_not_place(tmp_path):
+    digests = [f"{i:064x}" for i in range(6)]
+    one = read(classes(tmp_path / "one", "cat", "dog"))
+    two = read(classes(tmp_path / "two", "cat", "dog"))
+    assert fingerprint(one, digests) == fingerprint(two, digests)
+    order = np.array([2, 1, 0, 5, 4, 3])
+    assert fingerprint(one.subset(order), [digests[i] for i in order]) == fingerprint(one, digests)
+    assert fingerprint(one, digests[::-1]) != fingerprint(one, digests)  # other labels
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the example photographs are not here")
+def test_real_folders():
+    found = read(SHARED / "ants-bees")
+    assert len(found) == 398
+    assert {"formica.jpeg", "imageNotFound.gif"} <= {path.name for path in found.paths}
+    assert found.counts == {"ants": 194, "bees": 204}
+    signs = read(SHARED / "sign-digits")
+    assert len(signs) == 2062
+    assert signs.classes == tuple("0123456789")
