@@ -50,6 +50,8 @@ class RunData(PlainModel):
         Usable images per class, in the order of `classes`.
     skipped : list of SkippedFile
         Files that are not usable images.
+    ignored : int
+        Files and folders that were never looked at: hidden ones, litter, files beside the class folders.
     fingerprint : str
         Hash over images and labels: equal fingerprints mean equal data.
     """
@@ -59,6 +61,7 @@ class RunData(PlainModel):
     classes: list[str]
     counts: dict[str, int]
     skipped: list[SkippedFile]
+    ignored: int = 0
     fingerprint: str
 
     @model_validator(mode="after")

@@ -64,7 +64,7 @@ def test_the_record_has_the_promised_keys(tmp_path):
     record = json.loads((write(tmp_path / "run") / "run.json").read_text(encoding="utf-8"))
     assert record["schema"] == 1
     promised = {
-        "data": {"path", "n_images", "classes", "counts", "skipped", "fingerprint"},
+        "data": {"path", "n_images", "classes", "counts", "skipped", "ignored", "fingerprint"},
         "split": {"kind", "n_train", "n_test"},
         "test": {
             *("n", "accuracy", "ci95", "balanced_accuracy", "macro_f1"),
