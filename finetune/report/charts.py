@@ -95,7 +95,8 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
     if chosen not in xs:
         chosen = max(points, key=lambda point: point["cv_accuracy"])[key]
 
-    logarithmic = xs[0] > 0 and xs[-1] / xs[0] >= 50
+    # A grid of powers has its middle near its lower end, a grid of equal steps half-way up.
+    logarithmic = xs[0] > 0 and xs[len(xs) // 2] < xs[-1] / 4
     place = math.log10 if logarithmic else float
     across = _scale(place(xs[0]), place(xs[-1]), LEFT + 20, WIDTH - RIGHT - 20)
     y_values = _round_steps(max(0.0, min(lows)), min(1.0, max(highs)))
@@ -129,16 +130,17 @@ def _scale(start: float, end: float, first: float, last: float) -> Callable[[flo
 
 
 def _round_steps(low: float, high: float, inside: bool = False) -> list[float]:
-    """Round numbers, three to seven of them, that enclose low and high (or lie inside, if asked)."""
-    rough = (high - low) / 4 or 0.01
+    """Round numbers, at least two, that enclose low and high or, if asked, lie between them."""
+    if high == low:  # a flat curve gets a step of room below, where an accuracy of 1 has some too
+        low = max(0.0, low - 0.01)
+        high = low + 0.01
+    rough = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(size * power for size in (1, 2, 5, 10) if size * power >= rough * (1 - 1e-9))
-    slack = 1e-9 if not inside else -1e-9
-    first = math.floor(low / step + slack) if not inside else math.ceil(low / step + slack)
-    last = math.ceil(high / step - slack) if not inside else math.floor(high / step - slack)
-    if last == first:
-        last += 1
-    return [round(i * step, 12) for i in range(first, last + 1)]
+    first, last = low / step, high / step
+    if inside:
+        return [round(i * step, 12) for i in range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)]
+    return [round(i * step, 12) for i in range(math.floor(first + 1e-9), math.ceil(last - 1e-9) + 1)]
 
 
 def _decades(low: float, high: float) -> list[float]:

@@ -14,7 +14,7 @@ from finetune.runs import Prediction
 __all__ = ["Mistake", "worst_mistakes"]
 
 SIDE = 192
-"""Longest side of a thumbnail in pixels: twice what it is shown at, for sharp screens."""
+"""Longest side of a thumbnail in pixels; it is shown somewhat smaller, for sharp screens."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Mistake:
 
     prediction: Prediction
     thumbnail: str | None
+
+    @property
+    def short_path(self) -> str:
+        """The file's name and that of its folder, which tell most people enough."""
+        return "/".join(Path(self.prediction.path).parts[-2:])
 
 
 def worst_mistakes(predictions: Sequence[Prediction], data: Path, most: int = 12) -> list[Mistake]:

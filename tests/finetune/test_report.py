@@ -1,5 +1,6 @@
 """The report: complete in itself, true to the run, and safe with any class name."""
 
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
 from finetune.report import write_report
+from finetune.report.charts import curve
 from finetune.runs import write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
@@ -112,3 +114,41 @@ def test_a_hundred_classes(tmp_path):
     run = make_run(classes=tuple(f"class {i}" for i in range(100)))
     _, text = read(write_report(run, tmp_path))
     assert "class 99" in text
+
+
+def points(key, values, scores):
+    return [{key: x, "cv_accuracy": s, "cv_std": 0.01} for x, s in zip(values, scores, strict=True)]
+
+
+def test_the_curve_marks_what_was_chosen_even_if_another_scores_higher():
+    drawn = curve({"l2": 0.1, "curve": points("l2", [10.0, 0.001, 0.1], [0.8, 0.7, 0.79])})
+    assert [mark.row["l2"] for mark in drawn.marks] == [0.001, 0.1, 10.0]
+    assert [mark.chosen for mark in drawn.marks] == [False, True, False]
+    assert drawn.marks[2].y < drawn.marks[1].y < drawn.marks[0].y  # higher accuracy, higher on the page
+
+
+def test_powers_stand_on_a_logarithmic_axis_and_equal_steps_on_a_linear_one():
+    powers = curve({"curve": points("l2", [10.0**e for e in range(-4, 3)], [0.5] * 7)})
+    assert [tick.label for tick in powers.x_ticks] == ["10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1", "10", "10²"]
+    steps = curve({"curve": points("k", range(1, 51), [0.5] * 50)})
+    assert [tick.label for tick in steps.x_ticks] == ["20", "40"]
+
+
+@pytest.mark.parametrize("score", [0.0, 0.004, 0.5, 0.999, 1.0])
+def test_a_flat_curve_stays_within_its_axis(score):
+    flat = [{"k": k, "cv_accuracy": score, "cv_std": None} for k in (1, 2, 3)]
+    drawn = curve({"curve": flat})
+    assert all(drawn.top <= mark.y <= drawn.height - drawn.bottom for mark in drawn.marks)
+    assert all(0 <= float(tick.label.rstrip("%")) <= 100 for tick in drawn.y_ticks)
+
+
+def test_one_point_is_no_curve():
+    assert curve({"curve": points("k", [1], [0.5])}) is None
+    assert curve({}) is None
+
+
+def test_a_page_with_thumbnails_is_quick(folder):
+    write_report(with_data(folder), folder)  # imports and compiled templates
+    start = time.perf_counter()
+    write_report(with_data(folder), folder)
+    assert time.perf_counter() - start < 1  # 0.1 s alone; the limit leaves room for a busy machine
