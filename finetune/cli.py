@@ -35,6 +35,19 @@ Precision = Annotated[
     Literal["fp32", "bf16"],
     Parameter(help="bf16 is about twice as fast where the processor has it, and a little less exact."),
 ]
+Data = Annotated[
+    str,
+    Parameter(
+        help="Folder of class folders (train/ and val/ or test/ may stand above them), a table"
+        " (.csv, .tsv, .jsonl), or demo."
+    ),
+]
+Model = Annotated[str, Parameter(help="A name from `zoo list`, one of timm's, or hf-hub:owner/repo.")]
+Out = Annotated[Path | None, Parameter(help="Folder for the run; by default a new one below runs/.")]
+Seed = Annotated[int, Parameter(help="One seed, one result.")]
+Strict = Annotated[
+    bool, Parameter(negative="", help="Stop at files that are no images, instead of skipping them.")
+]
 RegistryFile = Annotated[
     Path | None,
     Parameter(name="--registry", help="A registry of your own, laid over ours and ZOO_REGISTRY's."),
@@ -44,32 +57,20 @@ RegistryFile = Annotated[
 @app.default
 def train(
     *,
-    data: Annotated[
-        str,
-        Parameter(
-            help="Folder of class folders (train/ and val/ or test/ may stand above them), a table"
-            " (.csv, .tsv, .jsonl), or demo."
-        ),
-    ] = "demo",
+    data: Data = "demo",
     strategy: Annotated[
         str, Parameter(help="What is trained. probe: a linear classifier on the frozen network's features.")
     ] = "probe",
-    model: Annotated[
-        str, Parameter(help="A name from `zoo list`, one of timm's, or hf-hub:owner/repo.")
-    ] = "efficientnet_lite0",
-    out: Annotated[
-        Path | None, Parameter(help="Folder for the run; by default a new one below runs/.")
-    ] = None,
-    seed: Annotated[int, Parameter(help="One seed, one result.")] = 0,
+    model: Model = "efficientnet_lite0",
+    out: Out = None,
+    seed: Seed = 0,
     loss: Annotated[
         str | None, Parameter(help="probe: softmax (the default) or hinge, the multi-class SVM loss.")
     ] = None,
     class_weight: Annotated[
         str | None, Parameter(help="probe: balanced lets every class count the same.")
     ] = None,
-    strict: Annotated[
-        bool, Parameter(negative="", help="Stop at files that are no images, instead of skipping them.")
-    ] = False,
+    strict: Strict = False,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     json: Json = False,
@@ -105,6 +106,143 @@ def train(
 
 
 app.command(train, name="train")
+
+
+@app.command(
+    help_epilogue=epilogue(
+        "finetune baseline knn --data photos/",
+        "finetune baseline svm --data photos/ --out runs/svm --json",
+        "finetune baseline knn --data photos/ --distance cosine --max-k 20",
+    )
+)
+def baseline(
+    method: Annotated[
+        str, Parameter(help="knn: the nearest training images vote; svm: a linear support vector machine.")
+    ],
+    *,
+    data: Data = "demo",
+    model: Model = "efficientnet_lite0",
+    out: Out = None,
+    seed: Seed = 0,
+    max_k: Annotated[int | None, Parameter(help="knn: the most neighbours to try (50).")] = None,
+    distance: Annotated[str | None, Parameter(help="knn: l1, l2 or cosine, instead of trying all.")] = None,
+    weights: Annotated[
+        str | None, Parameter(help="knn: uniform or distance (a vote counts 1 / distance), instead of both.")
+    ] = None,
+    class_weight: Annotated[
+        str | None, Parameter(help="svm: balanced lets every class count the same.")
+    ] = None,
+    strict: Strict = False,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+    registry: RegistryFile = None,
+) -> None:
+    """Fit what a strategy must beat, on the same features, images and folds; the run is an ordinary one."""
+    from finetune.baselines import BASELINES
+    from finetune.methods import check_methods
+    from finetune.screen import print_run
+    from finetune.train import fit
+    from zoo.registry import load_registry
+
+    check_methods([method], BASELINES)
+    result = fit(
+        data,
+        model,
+        method,
+        seed=seed,
+        out=out,
+        strict=strict,
+        engine=engine,
+        precision=precision,
+        registry=load_registry(registry),
+        say=_say,
+        max_k=max_k,
+        distance=distance,
+        weights=weights,
+        class_weight=class_weight,
+    )
+    if json:
+        print(result.to_json(), end="")
+    else:
+        print_run(result, stdout())
+
+
+@app.command(
+    help_epilogue=epilogue(
+        "finetune compare --data photos/",
+        "finetune compare --data photos/ --methods svm probe --model efficientnet_lite0 resnet50",
+        "finetune compare --data photos/ --group-by '([a-z]+)-[0-9]+' --markdown table.md",
+    )
+)
+def compare(
+    *,
+    data: Data = "demo",
+    model: Annotated[
+        list[str] | None, Parameter(consume_multiple=True, help="Networks, as for training; one or several.")
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        Parameter(consume_multiple=True, help="Strategies, baselines and floors; by default all quick ones."),
+    ] = None,
+    repeats: Annotated[
+        int | None,
+        Parameter(
+            help="How often the training part is dealt into folds; 0 for no folds. By default 3, and 1 for"
+            " methods that train the network itself."
+        ),
+    ] = None,
+    folds: Annotated[int, Parameter(help="Folds in a repetition.")] = 5,
+    group_by: Annotated[
+        str | None,
+        Parameter(
+            help="A column of the table, or a pattern whose first (group) names the subject in an image's"
+            " path: images of one subject never straddle a split."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        Parameter(help="Folder for what is done, and not done again; by default runs/<data>-compare."),
+    ] = None,
+    json: Json = False,
+    csv: Annotated[Path | None, Parameter(help="Write the table there as CSV.")] = None,
+    markdown: Annotated[Path | None, Parameter(help="Write the table there as Markdown.")] = None,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    registry: RegistryFile = None,
+) -> int:
+    """Compare methods on the same held-out images and the same folds, and say which differ.
+
+    The exit code is 1 if a network could not be had and the others were compared without it.
+    """
+    from finetune import compare as room
+    from finetune.compare.tables import print_comparison, to_csv, to_markdown
+    from finetune.train import DEFAULT_MODEL
+    from zoo.registry import load_registry
+
+    found = room.compare(
+        data,
+        model or [DEFAULT_MODEL],
+        methods or room.DEFAULT_METHODS,
+        repeats=repeats,
+        n_folds=folds,
+        group_by=group_by,
+        seed=seed,
+        out=out,
+        engine=engine,
+        precision=precision,
+        registry=load_registry(registry),
+        say=_say,
+    )
+    for path, text in ((csv, to_csv), (markdown, to_markdown)):
+        if path is not None:
+            _write(path, text(found))
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_comparison(found, stdout())
+    return 1 if found.failed else 0
 
 
 @app.command(
@@ -182,6 +320,15 @@ def _print_predictions(rows: list[dict[str, Any]]) -> None:
         table.add_row(escape(row["path"]), escape(f"{best['class']} {best['probability']:.1%}"), escape(also))
     if rows:
         stdout().print(table)
+
+
+def _write(path: Path, text: str) -> None:
+    from finetune.errors import RunError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be written ({error.strerror}).", "Choose another place.") from error
 
 
 def _say(line: str) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ from zoo.features import compute
 from zoo.images import UnreadableImage
 from zoo.spaces import BackboneSpace
 
+if TYPE_CHECKING:
+    from finetune.baselines.knn import Neighbours
+
 __all__ = ["Predicted", "Predictor", "load"]
 
 
@@ -30,7 +34,7 @@ class Predicted:
     ----------
     paths : list of Path
         The n images that could be read, in the order given.
-    logits : (n, c) float32 array
+    logits : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array
         Their softmax.
@@ -39,7 +43,7 @@ class Predicted:
     """
 
     paths: list[Path]
-    logits: NDArray[np.float32]
+    logits: NDArray[np.floating[Any]]
     probabilities: NDArray[np.float64]
     skipped: list[UnreadableImage]
 
@@ -66,10 +70,11 @@ class Predictor:
         self.classes = tuple(run.data.classes)
         self._backbone: Backbone = load_backbone(f"local-dir:{run.path / 'model'}")
         self._space = BackboneSpace(self._backbone, engine, precision)
-        self._head = Linear(*read_head(self._backbone))
-        if len(self._head.b) != len(self.classes):
+        self._head = _head(self._backbone)
+        outputs = self._head.n_classes
+        if outputs != len(self.classes):
             raise RunError(
-                f"The model of {run.path} has {len(self._head.b)} outputs for {len(self.classes)} classes.",
+                f"The model of {run.path} has {outputs} outputs for {len(self.classes)} classes.",
                 "The folder was changed after the run: train again.",
             )
 
@@ -79,7 +84,7 @@ class Predictor:
         logits = self._head.scores(found.matrices[0])
         return Predicted(found.paths, logits, softmax(logits), list(found.skipped.values()))
 
-    def logits(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
+    def logits(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.
 
         Raises
@@ -99,6 +104,16 @@ class Predictor:
     def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Return the name of each image's most probable class; raises as :meth:`logits` does."""
         return [self.classes[i] for i in self.logits(paths).argmax(axis=1)]
+
+
+def _head(backbone: Backbone) -> "Linear | Neighbours":
+    """What stands behind the backbone in a model's folder."""
+    settings = backbone.config.get("knn")
+    if settings is None:
+        return Linear(*read_head(backbone))
+    from finetune.baselines.knn import Neighbours
+
+    return Neighbours.load(backbone.folder, settings)
 
 
 def load(folder: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32") -> Predictor:

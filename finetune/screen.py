@@ -83,7 +83,12 @@ def _trained_on(run: Run) -> str:
 
 
 def _choice(run: Run) -> str:
-    return f"chose L2 {run.choice['l2']:g} of {len(run.choice['curve'])}" if "l2" in run.choice else ""  # type: ignore[arg-type]
+    for key, name in (("l2", "L2"), ("c", "C")):
+        if key in run.choice:
+            return f"chose {name} {run.choice[key]:g} of {len(run.choice['curve'])}"  # type: ignore[arg-type]
+    if "k" in run.choice:
+        return f"chose k = {run.choice['k']}, {run.choice['distance']}, {run.choice['weights']} votes"
+    return ""
 
 
 def _print_skipped(run: Run, console: "Console") -> None:

@@ -33,6 +33,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def subset(self, rows: NDArray[np.int64]) -> "Images":
+        """Take some of the images, in the order wanted."""
+        return Images(tuple(self.paths[i] for i in rows), self.labels[rows], self.X[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -67,14 +71,20 @@ class Trained(Protocol):
         Lines for ``metrics.jsonl``.
     warnings : list of str
         What the user should know before trusting the result.
+    trained_parameters : int
+        How many numbers were learned.
     """
 
     choice: dict[str, Any]
     log: list[dict[str, Any]]
     warnings: list[str]
 
-    def logits(self, images: Images) -> NDArray[np.float32]:
+    @property
+    def trained_parameters(self) -> int:
+        """How many numbers were learned."""
+
+    def logits(self, images: Images) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c): their softmax is the class probabilities."""
 
     def save(self, folder: Path) -> None:
-        """Write the model into `folder`, in timm's layout."""
+        """Write the model into `folder`, in timm's layout where it has one for such a classifier."""

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.baselines import BASELINES
 from finetune.data.dataset import Dataset, fingerprint, read
 from finetune.data.split import Split, folds, hold_out
 from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
+from finetune.methods import check_methods, load_method
 from finetune.report import write_report
 from finetune.runs import (
     Floor,
@@ -26,7 +28,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
-from finetune.strategies import load_strategy, make_options
+from finetune.strategies import STRATEGIES, make_options
 from finetune.strategies.linear import Problems, solve
 from finetune.task import Images, Task, Trained
 from zoo.backbone import load
@@ -35,7 +37,7 @@ from zoo.features import Extraction, compute, threads
 from zoo.registry import Registry
 from zoo.spaces import BackboneSpace, RawPixels
 
-__all__ = ["DEFAULT_MODEL", "fit"]
+__all__ = ["DEFAULT_MODEL", "data_name", "fit"]
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
@@ -67,7 +69,7 @@ def fit(
     model : str, optional
         As in :func:`zoo.load`.
     strategy : str, optional
-        One of :data:`finetune.strategies.STRATEGIES`.
+        One of :data:`finetune.strategies.STRATEGIES` or :data:`finetune.baselines.BASELINES`.
     seed : int, optional
         Of the split and of anything else random; one seed, one result.
     out : path, optional
@@ -100,11 +102,12 @@ def fit(
     >>> run = fit(data="photos/")  # doctest: +SKIP
     >>> run.test.accuracy, run.test.ci95, run.path  # doctest: +SKIP
     """
-    recipe = load_strategy(strategy)
+    check_methods([strategy], (*STRATEGIES, *BASELINES))
+    recipe = load_method(strategy)
     chosen = make_options(recipe, options)
     if seed < 0:
         raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
-    folder = RunFolder(out) if out is not None else RunFolder.numbered(_data_name(data), strategy)
+    folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), strategy)
     clock = _Clock()
     with folder:
         with clock.phase("data"):
@@ -215,6 +218,7 @@ def _data_record(data: str | os.PathLike[str], dataset: Dataset, found: Extracti
             SkippedFile(path=_relative(skipped.path, root), reason=skipped.reason)
             for skipped in dataset.skipped
         ],
+        ignored=dataset.ignored,
         fingerprint=fingerprint(dataset, found.digests),
     )
 
@@ -230,7 +234,8 @@ def _write_tables(folder: Path, trained: Trained, test: Dataset, probabilities: 
     write_predictions(folder, test.names, test.labels.tolist(), probabilities, test.classes)
 
 
-def _data_name(data: str | os.PathLike[str]) -> str:
+def data_name(data: str | os.PathLike[str]) -> str:
+    """Return what folders that are made from some data are called after."""
     return Path(data).resolve().stem if os.fspath(data) != "demo" else "demo"
 
 
@@ -239,7 +244,8 @@ def _command(
 ) -> str:
     import shlex
 
-    words = ["finetune", "--strategy", strategy, "--data", os.fspath(data), "--model", model]
+    words = ["finetune", *(["baseline"] if strategy in BASELINES else ["--strategy"]), strategy]
+    words += ["--data", os.fspath(data), "--model", model]
     words += ["--seed", str(seed)] if seed else []
     for name, value in options.items():
         if value is not None:

@@ -99,6 +99,11 @@ class Linear:
     W: Array
     b: Array
 
+    @property
+    def n_classes(self) -> int:
+        """How many classes it tells apart."""
+        return len(self.b)
+
     def scores(self, X: Array) -> Array:
         """Return the class scores, shape (n, c)."""
         return X @ self.W.T + self.b

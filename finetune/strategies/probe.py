@@ -11,21 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.data.plan import Nested, Plan, plain
 from finetune.errors import OptionError
 from finetune.evaluation.calibration import fit_temperature, softmax
 from finetune.evaluation.metrics import log_loss
 from finetune.saved import save_model
-from finetune.strategies.linear import LOSSES, Linear, Problems, solve
+from finetune.strategies.linear import LOSSES, Linear
+from finetune.strategies.strengths import TOLERANCE, Point, Strengths
 from finetune.task import Images, Task
 from zoo.backbone import Backbone
 
-__all__ = ["Options", "Probe", "balanced", "fit"]
+__all__ = ["NESTED_TOLERANCE", "Options", "Probe", "balanced", "cross_validate", "fit"]
 
-# Strengths are tried in half decades from strong to weak, and beyond as long as the best is at the
-# border, but no further than here: outside, the classifier is constant or the penalty without effect.
-FIRST, LAST = 10.0, 1e-2
-STRONGEST, WEAKEST = 1e3, 1e-5
-HALF_DECADE = 10**0.5
+#: Of the fits that only estimate how good the whole procedure is: their choices are the same, and so,
+#: to a fraction of an image, are their accuracies.
+NESTED_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class Probe:
     log: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def trained_parameters(self) -> int:
+        """Weights and biases of the classifier."""
+        return self.classifier.W.size + self.classifier.b.size
+
     def logits(self, images: Images) -> NDArray[np.float32]:
         """Return calibrated scores, (n, c): their softmax is the class probabilities."""
         return self.classifier.scores(images.X)
@@ -97,115 +102,84 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Probe:
     -------
     Probe
     """
-    X, y = task.train.X, task.train.labels
-    loss = LOSSES[options.loss]
-    even = options.class_weight == "balanced"
-    search = _Search(task, options)
-    search.run()
-    best = search.best
-    whole = Problems(X, y, _weights(y, [np.arange(len(y))], even), len(task.classes))
-    # The folds' mean is near the solution on all images: a start, not a result.
-    start = search.starts[best.l2].mean(axis=0, keepdims=True)
-    classifier = whole.classifier(solve(whole, best.l2, loss, start=start, tolerance=1e-5))
-    temperature = fit_temperature(best.held_out, y[search.order])
+    plan = plain(task.folds)
+    search = _walk(task, plan, options, TOLERANCE)
+    classifier = search.classifier()
+    temperature = fit_temperature(search.best().held_out[0], task.train.labels[plan.order(0)])
     calibrated = Linear(classifier.W / np.float32(temperature), classifier.b / np.float32(temperature))
+    curve = [_record(search, point, task.train.labels) for point in search.points]
+    best = curve[[point.l2 for point in search.points].index(search.best().l2)]
     choice = {
         "loss": options.loss,
         "class_weight": options.class_weight or "none",
-        "l2": best.l2,
-        "cv_accuracy": best.record["cv_accuracy"],
-        "cv_std": best.record["cv_std"],
+        "l2": best["l2"],
+        "cv_accuracy": best["cv_accuracy"],
+        "cv_std": best["cv_std"],
         "cv_folds": task.folds.n_folds,
         "temperature": temperature,
-        "curve": [point.record for point in search.points],
+        "curve": curve,
     }
-    log = [{"step": i, **point.record} for i, point in enumerate(search.points)]
-    return Probe(backbone, calibrated, task.classes, choice, log, search.warnings)
+    log = [{"step": i, **record} for i, record in enumerate(curve)]
+    return Probe(backbone, calibrated, task.classes, choice, log, _warnings(search))
 
 
-@dataclass(frozen=True, eq=False)
-class _Point:
-    """One strength: its record, the loss it is judged by, and the scores of held-out rows."""
+def cross_validate(task: Task, nested: Nested, options: Options) -> list[NDArray[np.int64]]:
+    """Predict every outer fold with what is chosen and fitted outside it.
 
-    l2: float
-    loss: float
-    record: dict[str, float]
-    held_out: NDArray[np.float32]
+    Parameters
+    ----------
+    task : Task
+        Training images; its folds are not used.
+    nested : Nested
+        The outer folds and the choices inside them.
+    options : Options
 
-
-class _Search:
-    """Cross-validation over L2 strengths, widened while the best is at the border."""
-
-    def __init__(self, task: Task, options: Options) -> None:
-        self.y = task.train.labels
-        self.loss = LOSSES[options.loss]
-        pairs = task.folds.pairs
-        weights = _weights(self.y, [train for train, _ in pairs], options.class_weight == "balanced")
-        self.problems = Problems(task.train.X, self.y, weights, len(task.classes))
-        self.held_out = [held_out for _, held_out in pairs]
-        self.order = np.concatenate(self.held_out)
-        self.points: list[_Point] = []
-        self.starts: dict[float, NDArray[np.float32]] = {}
-        self.warnings: list[str] = []
-
-    @property
-    def best(self) -> _Point:
-        return min(self.points, key=lambda point: point.loss)
-
-    def run(self) -> None:
-        """Walk from strong to weak; widen at either end while that is where the best is."""
-        theta = None
-        l2 = FIRST
-        while l2 > LAST * 0.99 or (self.best is self.points[-1] and l2 > WEAKEST):
-            theta = self._try(l2, theta)
-            l2 = _rounded(l2 / HALF_DECADE)
-        while self.best is self.points[0] and self.points[0].l2 < STRONGEST:
-            self._try(_rounded(self.points[0].l2 * HALF_DECADE), None)
-        if self.best in (self.points[0], self.points[-1]):
-            end = "strongest" if self.best is self.points[0] else "weakest"
-            self.warnings.append(
-                f"The best L2 strength ({self.best.l2:g}) is the {end} of those tried: the classes may be "
-                + ("unrelated to the features." if end == "strongest" else "separable whatever the strength.")
-            )
-
-    def _try(self, l2: float, theta: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        # Looser than the final fit: past this, accuracies no longer move (docs/performance.md).
-        theta = solve(self.problems, l2, self.loss, start=theta, tolerance=3e-4)
-        scores = self.problems.scores(theta)
-        parts = [scores[fold][:, rows] for fold, rows in enumerate(self.held_out)]
-        accuracies = [
-            float((part.argmax(axis=0) == self.y[rows]).mean())
-            for part, rows in zip(parts, self.held_out, strict=True)
-        ]
-        together = np.concatenate(parts, axis=1)
-        truth = self.y[self.order]
-        record = {
-            "l2": l2,
-            "cv_accuracy": float(np.mean(accuracies)),
-            "cv_std": float(np.std(accuracies)),
-            "cv_loss": float(self.loss(together[None], truth)[0].mean()),
-            "log_loss": log_loss(truth, softmax(together.T)),
-        }
-        point = _Point(l2, record["cv_loss"], record, together.T)
-        self.points = sorted([*self.points, point], key=lambda p: -p.l2)
-        self.starts[l2] = theta
-        return theta
+    Returns
+    -------
+    list of int arrays
+        Predicted classes of each outer fold's held-out rows.
+    """
+    return _walk(task, nested, options, NESTED_TOLERANCE).predict_outer(nested)
 
 
-def _weights(y: NDArray[np.int64], parts: list[NDArray[np.int64]], even: bool) -> NDArray[np.float32]:
-    """Sample weights, one row a training part; zero for what is not in it."""
-    weights = np.zeros((len(parts), len(y)), np.float32)
-    for row, part in zip(weights, parts, strict=True):
-        row[part] = balanced(y[part]) if even else 1
-    return weights
+def _walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strengths:
+    """Try the strengths; they are compared by the mean loss on images not trained on."""
+    loss = LOSSES[options.loss]
+    strengths = Strengths(
+        task.train.X,
+        task.train.labels,
+        plan,
+        len(task.classes),
+        loss,
+        judge=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
+        weigh=balanced if options.class_weight == "balanced" else np.ones_like,
+        tolerance=tolerance,
+    )
+    strengths.walk()
+    return strengths
+
+
+def _record(search: Strengths, point: Point, y: NDArray[np.int64]) -> dict[str, float]:
+    accuracies = search.accuracies(point)
+    return {
+        "l2": point.l2,
+        "cv_accuracy": float(np.mean(accuracies)),
+        "cv_std": float(np.std(accuracies)),
+        "cv_loss": point.judged[0],
+        "log_loss": log_loss(y[search.plan.order(0)], softmax(point.held_out[0])),
+    }
+
+
+def _warnings(search: Strengths) -> list[str]:
+    if not (end := search.border()):
+        return []
+    return [
+        f"The best L2 strength ({search.best().l2:g}) is the {end} of those tried: the classes may be "
+        + ("unrelated to the features." if end == "strongest" else "separable whatever the strength.")
+    ]
 
 
 def balanced(y: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return weights, mean 1, under which every class of `y` counts the same."""
     counts = np.bincount(y)
     return len(y) / (np.count_nonzero(counts) * counts[y])
-
-
-def _rounded(l2: float) -> float:
-    """Two digits, so that a strength reads the same wherever it is printed."""
-    return float(f"{l2:.2g}")

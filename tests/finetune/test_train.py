@@ -15,7 +15,7 @@ import finetune
 from finetune.cli import main
 from finetune.data.split import folds
 from finetune.runs import Run
-from finetune.strategies import probe
+from finetune.strategies import probe, strengths
 from finetune.strategies.linear import LOSSES
 from finetune.task import Images, Task
 
@@ -151,7 +151,7 @@ def test_unrelated_labels_give_chance_and_a_warning(loss):
     assert 0.23 < fitted.choice["cv_accuracy"] < 0.44
     if loss == "softmax":
         assert any("strongest" in warning for warning in fitted.warnings)
-        assert fitted.choice["l2"] > probe.FIRST  # the grid grew
+        assert fitted.choice["l2"] > strengths.FIRST  # the grid grew
 
 
 def test_grid_grows_towards_weak():
@@ -160,9 +160,9 @@ def test_grid_grows_towards_weak():
     X = np.zeros((400, 3), np.float32)
     X[:, 0] = np.where(y, 1, -1) + 0.01 * rng.normal(size=400)
     fitted = probe.fit(task(X, y), None, probe.Options())
-    assert fitted.choice["l2"] < probe.LAST
-    strengths = [point["l2"] for point in fitted.choice["curve"]]
-    assert strengths == sorted(strengths, reverse=True)
+    assert fitted.choice["l2"] < strengths.LAST
+    tried = [point["l2"] for point in fitted.choice["curve"]]
+    assert tried == sorted(tried, reverse=True)
 
 
 def test_balanced_helps_the_rare_class():

@@ -1,0 +1,156 @@
+"""What to do next, by the course's rule, where the table does not know better.
+
+CS231n's notes on transfer learning ("When and how to fine-tune?") decide by two things: how many images
+there are, and how unlike those of ImageNet they are. Few and like: train a classifier on the features.
+Few and unlike: take features from earlier in the network, that is, retrain its last layers. Many: fine-tune.
+
+How unlike is measured by what the features are worth. Five nearest neighbours are asked by features, and by
+raw pixels, leaving out each training image in turn; of the mistakes made by pixels, the features of a
+network that knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
+has, come to 0.9; hand signs, which it has not, to 0.3.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.baselines.distances import ranks_within
+from finetune.compare.record import MethodResult, Pair
+from finetune.compare.verdict import labels
+from finetune.strategies import STRATEGIES
+
+__all__ = ["Likeness", "advice", "likeness", "rule"]
+
+#: Training images a class from which on last layers, and the whole network, can be trained.
+HUNDREDS, THOUSANDS = 100, 1000
+
+#: Share of the pixels' mistakes that features avoid, from which on images count as like ImageNet's.
+LIKE = 0.5
+
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How well features separate the classes, against raw pixels.
+
+    Attributes
+    ----------
+    features, pixels : float
+        Share of training images that their five nearest neighbours by either call right.
+    """
+
+    features: float
+    pixels: float
+
+    @property
+    def gain(self) -> float:
+        """Share of the mistakes by pixels that features avoid; 1 where neither makes any."""
+        if self.pixels == 1:
+            return 1.0 if self.features == 1 else 0.0
+        return (self.features - self.pixels) / (1 - self.pixels)
+
+    @property
+    def like_imagenet(self) -> bool:
+        """Whether features are worth as much as on images of ImageNet's kind."""
+        return self.gain >= LIKE
+
+
+def likeness(X: NDArray[np.float32], pixels: NDArray[np.float32], y: NDArray[np.int64]) -> Likeness:
+    """Measure how well features, and raw pixels, separate training images.
+
+    Parameters
+    ----------
+    X : (n, d) array
+        Features.
+    pixels : (n, e) array
+        Raw pixels of the same images.
+    y : (n,) int array
+        Their classes.
+
+    Returns
+    -------
+    Likeness
+    """
+    return Likeness(_left_one_out(X, y), _left_one_out(pixels, y))
+
+
+def _left_one_out(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
+    right, n_classes = 0, int(y.max()) + 1
+    k = min(NEIGHBOURS, len(y) - 1)
+    for rows, matrix in ranks_within(X, "cosine"):
+        matrix[np.arange(len(rows)), rows] = np.inf  # nobody is a neighbour of their own
+        nearest = np.argpartition(matrix, k - 1, axis=1)[:, :k]
+        ballots = (y[nearest][:, :, None] == np.arange(n_classes)).sum(axis=1)
+        right += int((ballots.argmax(axis=1) == y[rows]).sum())
+    return right / len(y)
+
+
+def rule(images_a_class: int, alike: Likeness) -> tuple[str, str]:
+    """Return the strategy that the course's rule names, and the reason.
+
+    Parameters
+    ----------
+    images_a_class : int
+        Training images of the median class.
+    alike : Likeness
+
+    Returns
+    -------
+    strategy, reason : str
+    """
+    kind = (
+        f"the features call {alike.features:.0%} of the training images as their nearest neighbours are, "
+        f"raw pixels {alike.pixels:.0%}"
+    )
+    amount = f"{images_a_class} training images a class"
+    if images_a_class >= THOUSANDS:
+        return "full", f"{amount} are enough to fine-tune the whole network"
+    if alike.like_imagenet:
+        return "probe", f"the images are like ImageNet's ({kind}), so with {amount} its features can stay"
+    few = "few" if images_a_class < HUNDREDS else "enough for its last layers, not for all of it"
+    return "last-layers", f"the images are unlike ImageNet's ({kind}), and {amount} are {few}"
+
+
+def advice(
+    results: Sequence[MethodResult], tested: Sequence[Pair], images_a_class: int, alike: Likeness
+) -> str:
+    """Say what to use and what to try next, in accordance with the table.
+
+    Parameters
+    ----------
+    results : sequence of MethodResult
+        The best first.
+    tested : sequence of Pair
+        Every two of them.
+    images_a_class : int
+        Training images of the median class.
+    alike : Likeness
+
+    Returns
+    -------
+    str
+        Some sentences. What it says to use is the best, or cannot be told apart from it.
+    """
+    names = labels(results)
+    told_apart = {pair.b for pair in tested if pair.a == names[0] and pair.told_apart}
+    top = [(name, r) for name, r in zip(names, results, strict=True) if name not in told_apart]
+    if any(result.is_floor for _, result in top):
+        return (
+            "Nothing here is surely better than doing without a network: look for wrong labels among the "
+            "mistakes that a run's report shows, and gather more images before training longer."
+        )
+    wanted, reason = rule(images_a_class, alike)
+    agreeing = [name for name, result in top if result.name == wanted]
+    if agreeing:
+        return f"Use {agreeing[0]}: {reason}."
+    tried = [name for name, result in zip(names, results, strict=True) if result.name == wanted]
+    if tried:
+        return (
+            f"Use {names[0]}. By the course's rule it would be {wanted}, because {reason}; "
+            f"but here {tried[0]} is worse."
+        )
+    following = f"try {wanted} next" if wanted in STRATEGIES else "training more than a classifier may pay"
+    return f"Use {names[0]} for now, and {following}: {reason}."

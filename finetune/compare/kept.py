@@ -1,0 +1,78 @@
+"""The comparison's folder: what is done is kept there, so that it is not done again."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from finetune.compare.record import SCHEMA, Comparison, MethodResult
+from finetune.errors import RunError
+
+__all__ = ["Kept"]
+
+#: Everything that the folder may hold; one with anything else in it is never written to.
+PARTS = frozenset({"compare.json", "compare.md", "methods"})
+
+
+class Kept:
+    """A comparison's folder.
+
+    Parameters
+    ----------
+    folder : path
+        Made if need be.
+
+    Raises
+    ------
+    RunError
+        If something else lies there, or it cannot be written to.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        other = "Choose another --out."
+        try:
+            if self.folder.is_dir() and (theirs := {p.name for p in self.folder.iterdir()} - PARTS):
+                raise RunError(f"{self.folder} holds other files ({sorted(theirs)[0]}).", other)
+            (self.folder / "methods").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{self.folder} cannot be written ({error.strerror}).", other) from error
+
+    def find(self, name: str, asked: dict[str, Any]) -> MethodResult | None:
+        """Return what was kept of a method, if exactly the same was asked for.
+
+        Parameters
+        ----------
+        name : str
+            The method.
+        asked : dict
+            Everything that its result depends on.
+        """
+        path = self._path(name, asked)
+        try:
+            return MethodResult.model_validate_json(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError:  # a faulty record is one too
+            return None  # damaged: done again, and written anew
+
+    def keep(self, result: MethodResult, asked: dict[str, Any]) -> None:
+        """Write a method's result down, whole or not at all."""
+        _write(self._path(result.name, asked), result.model_dump_json(indent=1))
+
+    def finish(self, comparison: Comparison, markdown: str) -> None:
+        """Write the comparison itself: ``compare.json`` and ``compare.md``."""
+        _write(self.folder / "compare.json", json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False))
+        _write(self.folder / "compare.md", markdown)
+
+    def _path(self, name: str, asked: dict[str, Any]) -> Path:
+        described = json.dumps({**asked, "schema": SCHEMA}, sort_keys=True)
+        digest = hashlib.sha256(described.encode()).hexdigest()
+        return self.folder / "methods" / f"{name}-{digest[:16]}.json"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
