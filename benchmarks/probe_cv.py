@@ -62,7 +62,8 @@ def objective_gap(X, y, l2=0.1):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     parser.add_argument("--data", default="demo")
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--repeats", type=int, default=5)

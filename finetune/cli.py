@@ -30,10 +30,13 @@ app = App(
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print JSON on standard output, and nothing else there.")
 ]
-Engine = Annotated[str, Parameter(help="What runs the network: auto, openvino or torch.")]
+Engine = Annotated[str, Parameter(help="What runs the network: auto, openvino, onnxruntime or torch.")]
 Precision = Annotated[
-    Literal["fp32", "bf16"],
-    Parameter(help="bf16 is about twice as fast where the processor has it, and a little less exact."),
+    Literal["fp32", "bf16", "auto"],
+    Parameter(
+        help="bf16 is faster where the processor has it, and a little less exact; auto takes it where it is"
+        " exact enough."
+    ),
 ]
 Data = Annotated[
     str,

@@ -116,6 +116,7 @@ def fit(
             backbone = load(model, registry=registry)
         with clock.phase("features"):
             space = BackboneSpace(backbone, engine, precision, say)
+            space.expected_images = len(dataset)
             found = compute(dataset.paths, [space, RawPixels()])
             dataset = _without_unreadable(dataset, found, strict)
         X, pixels = found.matrices
@@ -144,7 +145,7 @@ def fit(
                 test=result,
                 floor=floor,
                 seconds={"total": 0.0},
-                environment=environment(threads(), precision),
+                environment=environment(threads(), space.precision),
                 seed=seed,
                 command=command or _command(data, model, strategy, seed, options),
                 path=folder.path,

@@ -1,28 +1,26 @@
-"""OpenVINO: the fastest on most Intel and AMD processors.
+"""OpenVINO: the fastest on most Intel and AMD processors."""
 
-The network is converted once and kept in the cache folder, so that later runs need neither torch nor
-timm. The converted graph is checked against torch before it is kept.
-"""
-
-import hashlib
-import json
-import logging
-import os
-import shutil
-import warnings
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
-from zoo.cache import cache_folder
-from zoo.engines import BATCH, EngineError
+from zoo.engines.bf16 import cuts, least_cut
+from zoo.engines.contract import BATCH, EngineError
+from zoo.engines.converted import Form, converted
+from zoo.engines.machine import has_bf16
+from zoo.engines.notes import versions
+from zoo.engines.readout import Readout
+
+if TYPE_CHECKING:
+    from zoo.engines.graph import Graph
 
 __all__ = ["OpenVINOEngine", "make"]
 
-_PRECISION = {"fp32": "f32", "bf16": "bf16"}
+_FILE = "graph.xml"
 
 
 class OpenVINOEngine:
@@ -30,108 +28,117 @@ class OpenVINOEngine:
 
     Parameters
     ----------
-    graph : Path
-        The converted network, an ``.xml`` file with its ``.bin``.
-    input_size : (int, int)
-        Height and width of the images.
-    precision : str
-        ``fp32`` or ``bf16``.
+    folder : Path
+        With the converted network.
+    cut : int, optional
+        In bf16 after so many of its taps (0: from the start); by default all of it in fp32.
+    cosine : float, optional
+        Between its features and those of fp32.
     """
 
     name = "openvino"
 
-    def __init__(self, graph: Path, input_size: tuple[int, int], precision: str) -> None:
+    def __init__(self, folder: Path, cut: int | None = None, cosine: float = 1.0) -> None:
         import openvino
 
-        self.precision = precision
-        core = openvino.Core()
-        network = core.read_model(graph)
-        network.reshape([BATCH, *input_size, 3])
-        # The precision is said, for otherwise a processor with bf16 would use it unasked. One request
-        # on all cores beats several on a core each here: the caches hold one set of activations.
-        config = {"INFERENCE_PRECISION_HINT": _PRECISION[precision], "PERFORMANCE_HINT": "LATENCY"}
-        self._request = core.compile_model(network, "CPU", config).create_infer_request()
+        self.precision = "fp32" if cut is None else "bf16"
+        self.cosine = cosine
+        network = openvino.Core().read_model(folder / _FILE)
+        network.reshape([BATCH, *network.input(0).partial_shape.get_max_shape()[1:]])
+        if cut is None or cut == 0:
+            self._requests = [_request(_part(network, 0), self.precision)]
+        else:
+            front, rest = _divided(network, cut)
+            self._requests = [_request(front, "fp32"), _request(rest, "bf16")]
+            self._requests[1].set_input_tensor(self._requests[0].get_output_tensor(0))
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, num_features)."""
-        result: NDArray[np.float32] = self._request.infer({0: batch}, share_inputs=True)[0]
-        return result.copy()
+        """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, width)."""
+        self._requests[0].infer({0: batch}, share_inputs=True)
+        for request in self._requests[1:]:
+            request.infer()
+        features: NDArray[np.float32] = self._requests[-1].get_output_tensor(0).data.copy()
+        return features
 
 
-def make(backbone: Backbone, precision: str) -> OpenVINOEngine:
+def make(backbone: Backbone, precision: str, readout: Readout) -> OpenVINOEngine:
     """Make the engine ready for a backbone, converting the network if that was not done before.
 
     Raises
     ------
     EngineError
-        If OpenVINO cannot convert the network, or computes something else than torch does.
+        If OpenVINO cannot convert or run the network, or the processor has no bf16 and it is asked for.
     """
-    import filelock
-    from openvino import get_version
+    from openvino import frontend
 
-    identity = {**backbone.identity, "openvino": get_version(), "graph": 1}
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-    folder = cache_folder("graphs") / key
-    graph = folder / "graph.xml"
-    if not graph.exists():
-        with filelock.FileLock(folder.with_suffix(".lock")):
-            if not graph.exists():
-                _convert(backbone, folder)
-    return OpenVINOEngine(graph, backbone.preprocess.input_size, precision)
+    failures = (
+        RuntimeError,
+        frontend.GeneralFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+        frontend.NotImplementedFailure,
+        frontend.InitializationFailure,
+    )
+    if precision == "bf16" and not has_bf16():
+        raise EngineError("This processor has no bf16 arithmetic.", "Use --precision fp32.")
+    form = Form("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures)
+    folder = converted(backbone, readout, form, cuts(backbone, readout))
+
+    def compiled(cut: int | None, cosine: float = 1.0) -> OpenVINOEngine:
+        try:
+            return OpenVINOEngine(folder, cut, cosine)
+        except failures as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise EngineError(
+                f"OpenVINO cannot run {backbone.name} ({reason}).", "Use --engine torch."
+            ) from error
+
+    if precision == "fp32":
+        return compiled(None)
+    subject = {"engine": "openvino", **versions("openvino")}
+    return compiled(*least_cut(backbone, readout, subject, partial(compiled, None), compiled))
 
 
-def _convert(backbone: Backbone, folder: Path) -> None:
-    """Write the converted network to `folder`, whole or not at all."""
+def _request(network: Any, precision: str) -> Any:
+    import openvino
+
+    # The precision is said, for otherwise a processor with bf16 would use it unasked. One request
+    # on all cores beats several on a core each here: the caches hold one set of activations.
+    hint = {"fp32": "f32", "bf16": "bf16"}[precision]
+    config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    return openvino.Core().compile_model(network, "CPU", config).create_infer_request()
+
+
+def _part(network: Any, output: int) -> Any:
+    """The part of a network that one of its outputs needs."""
+    import openvino
+
+    return openvino.Model([network.get_results()[output]], network.get_parameters())
+
+
+def _divided(network: Any, cut: int) -> tuple[Any, Any]:
+    """Divide a network at one of its outputs: the part up to there, and the part from there."""
+    import openvino
+    from openvino import opset13
+
+    features, tap = network.get_results()[0], network.get_results()[cut]
+    place = tap.input_value(0)
+    front = _part(network, cut)
+    given = opset13.parameter(list(place.get_shape()), place.get_element_type())
+    for consumer in place.get_target_inputs():
+        if consumer.get_node().get_type_name() != "Result":
+            consumer.replace_source_output(given.output(0))
+    # Raises where the rest depends on the pixels by another way too.
+    return front, openvino.Model([features], [given])
+
+
+def _write(graph: "Graph", pixels: NDArray[np.uint8], folder: Path) -> None:
     import openvino
     import torch
 
-    from zoo.engines.graph import Graph, example
-
-    pixels = example(backbone)
-    module = Graph(backbone).eval()
-    temporary = folder.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with torch.inference_mode(False), torch.no_grad():
-            expected = module(pixels).numpy()
-            network = _traced(module, pixels)
-        temporary.mkdir(parents=True)
-        openvino.save_model(network, temporary / "graph.xml", compress_to_fp16=False)
-        engine = OpenVINOEngine(temporary / "graph.xml", backbone.preprocess.input_size, "fp32")
-        padded = np.zeros((BATCH, *pixels.shape[1:]), np.uint8)
-        padded[: len(pixels)] = pixels.numpy()
-        _compare(engine(padded)[: len(pixels)], expected, backbone.name)
-        temporary.rename(folder)
-    except RuntimeError as error:
-        raise EngineError(
-            f"OpenVINO cannot convert {backbone.name} ({str(error).splitlines()[0]}).", "Use --engine torch."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _traced(module: Any, pixels: Any) -> Any:
-    """Convert a torch module by running it once on `pixels`."""
-    import openvino
-    import torch
-
-    level = logging.root.level
-    # Both libraries have remarks on each other's versions, which help no user.
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Traced here and not by OpenVINO, which would trace three times over to compare.
-            traced = torch.jit.freeze(torch.jit.trace(module, pixels, check_trace=False))
-            return openvino.convert_model(traced, input=[([-1, *pixels.shape[1:]], openvino.Type.u8)])
-    finally:
-        logging.root.setLevel(level)
-
-
-def _compare(got: NDArray[np.float32], expected: NDArray[np.float32], name: str) -> None:
-    """Refuse a graph that computes something else than the network it was made from."""
-    worst = float(np.abs(got - expected).max() / max(float(np.abs(expected).max()), 1e-12))
-    if not worst < 1e-3:
-        raise EngineError(
-            f"OpenVINO's features of {name} differ from torch's by {worst:.1e} of the largest.",
-            "Use --engine torch.",
-        )
+    few = torch.from_numpy(pixels[:2])
+    with torch.inference_mode(False), torch.no_grad():
+        # Traced here and not by OpenVINO, which would trace three times over to compare.
+        traced = torch.jit.freeze(torch.jit.trace(graph, few, check_trace=False))
+    network = openvino.convert_model(traced, input=[([-1, *few.shape[1:]], openvino.Type.u8)])
+    openvino.save_model(network, folder / _FILE, compress_to_fp16=False)

@@ -1,39 +1,100 @@
 """torch: runs every network there is, on the CPU or a GPU."""
 
-from contextlib import nullcontext
+import copy
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
-from zoo.engines.graph import Graph
+from zoo.engines.bf16 import cuts, least_cut
+from zoo.engines.contract import EngineError
+from zoo.engines.fold import fold
+from zoo.engines.graph import Graph, evaluate
+from zoo.engines.machine import machine
+from zoo.engines.notes import versions
+from zoo.engines.photographs import photographs
+from zoo.engines.readout import Readout
 
 __all__ = ["TorchEngine", "make"]
 
 
 class TorchEngine:
-    """Eager torch with channels-last weights; bf16 through autocast."""
+    """Eager torch with channels-last weights; bf16 through autocast.
+
+    Parameters
+    ----------
+    graph : Graph
+        In evaluation mode; the engine's own, for it is changed.
+    fp32_until : str, optional
+        The stage after which bf16 begins; empty: from the start; by default all of it is in fp32.
+    cosine : float, optional
+        Between its features and those of fp32.
+    """
 
     name = "torch"
 
-    def __init__(self, backbone: Backbone, precision: str) -> None:
-        self.precision = precision
+    def __init__(self, graph: Graph, fp32_until: str | None = None, cosine: float = 1.0) -> None:
+        self.precision = "fp32" if fp32_until is None else "bf16"
+        self.cosine = cosine
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._from_start = fp32_until == ""
         # Convolutions over channels-last tensors need no reordering before and after each layer.
-        graph = Graph(backbone).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._graph = graph.eval()
+        self._graph = graph.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if fp32_until:
+            self._graph.network.get_submodule(fp32_until).register_forward_hook(self._begin_bf16)
+
+    def _begin_bf16(self, module: torch.nn.Module, given: Any, output: torch.Tensor) -> None:
+        torch.set_autocast_enabled(self.device.type, True)  # until autocast's block below ends
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Turn images, (n, height, width, 3), into features, (n, num_features)."""
-        reduced = (
-            torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        )
-        with torch.inference_mode(), reduced:
-            features: NDArray[np.float32] = self._graph(torch.from_numpy(batch).to(self.device)).cpu().numpy()
+        """Turn images, (n, height, width, 3), into features, (n, width)."""
+        pixels = torch.from_numpy(batch)
+        if self.device.type == "cuda":
+            # Page-locked memory, which the GPU reads by itself.
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        # By default cuDNN rounds float32 to TF32's 10 bits.
+        exact = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self._from_start)
+        with torch.inference_mode(), exact, autocast:
+            features: NDArray[np.float32] = self._graph(pixels).cpu().numpy()
         return features
 
 
-def make(backbone: Backbone, precision: str) -> TorchEngine:
-    """Make the engine ready for a backbone."""
-    return TorchEngine(backbone, precision)
+def make(backbone: Backbone, precision: str, readout: Readout) -> TorchEngine:
+    """Make the engine ready for a backbone.
+
+    Raises
+    ------
+    EngineError
+        If a layer's output has another shape than the backbone's description says.
+    """
+    graph = _folded(backbone, readout)
+    if precision == "fp32":
+        return TorchEngine(graph)
+    places = ["", *cuts(backbone, readout)]
+    number, cosine = least_cut(
+        backbone,
+        readout,
+        {"engine": "torch", **versions("torch", "timm"), "gpu": machine()["gpu"]},
+        lambda: TorchEngine(copy.deepcopy(graph)),
+        lambda cut: TorchEngine(copy.deepcopy(graph), places[cut]),
+    )
+    return TorchEngine(graph, places[number], cosine)
+
+
+def _folded(backbone: Backbone, readout: Readout) -> Graph:
+    """The graph with its normalisations folded, or as it was where that changes what it computes."""
+    pixels = photographs(backbone.preprocess)[:2]
+    plain = Graph(backbone, readout.layers, readout.pool).eval()
+    expected = evaluate(plain, pixels)
+    graph = copy.deepcopy(plain)
+    try:
+        height, width = backbone.preprocess.input_size
+        fold(graph.network, torch.zeros(1, 3, height, width))
+        got = evaluate(graph, pixels)
+    except (RuntimeError, AttributeError, EngineError):
+        return copy.deepcopy(plain)  # A network that looks into its normalisations itself.
+    largest = max(float(np.abs(expected).max()), 1e-12)
+    return graph if float(np.abs(got - expected).max()) < 1e-4 * largest else copy.deepcopy(plain)

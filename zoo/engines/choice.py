@@ -1,0 +1,222 @@
+"""Which engine runs a network here: asked for, remembered, or found out by timing them.
+
+No engine is the fastest for every network and processor, and the slowest can take several times as long
+as the fastest. Timing them costs some seconds, mostly for converting the network, so it is done only where
+a job is long enough to win them back, and its outcome is remembered.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.engines.bf16 import CLOSE
+from zoo.engines.contract import BATCH, ENGINES, Engine, EngineError, check, installed, offers
+from zoo.engines.machine import has_bf16, has_gpu, machine
+from zoo.engines.notes import recall, remember, versions
+from zoo.engines.photographs import photographs
+from zoo.engines.readout import Readout
+
+if TYPE_CHECKING:
+    from zoo.backbone import Backbone
+
+__all__ = ["build", "settled_precision"]
+
+Say = Callable[[str], None]
+
+#: Seconds that timing may take: a third for the first engine, the rest for the others; of a network so
+#: slow that a batch takes longer, not all may get their turn.
+BUDGET = 3.0
+
+#: Seconds a job must take with the first engine for timing the others to pay. Converting a network takes
+#: some 5 seconds for each, and the fastest engine is seldom more than half as fast again as the first.
+WORTHWHILE = 20.0
+
+_BATCHES = 5
+
+
+def build(
+    backbone: "Backbone",
+    engine: str = "auto",
+    precision: str = "fp32",
+    n_images: int | None = None,
+    say: Say | None = None,
+    readout: Readout | None = None,
+) -> Engine:
+    """Make an engine ready for a backbone.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        What to run.
+    engine : str, optional
+        One of `ENGINES`, or ``auto``: the one found fastest for this network on this machine. While that
+        was not found out, and `n_images` is too few for finding it out to pay, the first of them that
+        is installed and runs the network; torch where there is a GPU.
+    precision : str, optional
+        ``fp32``; ``bf16`` for up to twice the speed where the processor has bfloat16 arithmetic; or
+        ``auto``: bf16 where it has, and the features stay as close to fp32's as
+        :data:`zoo.engines.bf16.CLOSE` says.
+    n_images : int, optional
+        How many images are to be run, where that is known.
+    say : callable, optional
+        Told in one line each of an engine that failed, and of what was found fastest.
+    readout : Readout, optional
+        Which layers are read; by default the network's own output.
+
+    Returns
+    -------
+    Engine
+        Its `precision` is ``fp32`` or ``bf16``.
+
+    Raises
+    ------
+    EngineError
+        If the engine asked for is unknown, not installed or fails.
+    """
+    check(engine, precision)
+    readout = readout or Readout()
+    wanted = precision
+    if precision == "auto":
+        wanted = settled_precision(backbone, engine, precision, readout) or _promising(engine)
+    made = _built(backbone, engine, wanted, n_images, say, readout)
+    if precision == "auto":
+        if made.cosine < CLOSE:
+            made = _built(backbone, engine, "fp32", n_images, say, readout)
+        remember(_precision_subject(backbone, engine, readout), {"precision": made.precision})
+    elif made.cosine < CLOSE and say:
+        say(f"bf16 is coarse for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
+    return made
+
+
+def settled_precision(
+    backbone: "Backbone", engine: str, precision: str, readout: Readout | None = None
+) -> str | None:
+    """Return the precision that features will have, as far as that is known without an engine.
+
+    Parameters
+    ----------
+    backbone, engine, precision, readout
+        As in :func:`build`.
+
+    Returns
+    -------
+    str or None
+        ``fp32`` or ``bf16``; None where ``auto`` was not decided here yet.
+    """
+    if precision != "auto":
+        return precision
+    note = recall(_precision_subject(backbone, engine, readout or Readout()))
+    found = (note or {}).get("precision")
+    return found if found in ("fp32", "bf16") else None
+
+
+def _promising(engine: str) -> str:
+    return "bf16" if has_bf16() and offers(engine, "bf16") else "fp32"
+
+
+def _built(
+    backbone: "Backbone", engine: str, precision: str, n_images: int | None, say: Say | None, readout: Readout
+) -> Engine:
+    if engine != "auto":
+        return _make(engine, backbone, precision, readout)
+    subject = {**_subject(backbone, readout), "precision": precision, "fastest": 1}
+    candidates = [name for name in _order() if installed(name) and offers(name, precision)]
+    chosen = (recall(subject) or {}).get("engine")
+    if chosen in candidates:
+        candidates.sort(key=lambda name: name != chosen)  # the others stay behind it, should it fail
+    working = _working(candidates, backbone, precision, readout, say)
+    first = next(working)
+    if chosen == first.name or has_gpu() or len(candidates) == 1 or n_images is None:
+        return first
+    pixels = photographs(backbone.preprocess)
+    seconds = _seconds(first, pixels)
+    if n_images / BATCH * seconds < WORTHWHILE:
+        return first
+    best, rates = _fastest(first, seconds, working, pixels)
+    remember(subject, {"engine": best.name, "images_per_second": rates})
+    if say:
+        others = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items() if name != best.name)
+        beaten = f" ({others})" if others else ""
+        say(f"{best.name} runs {backbone.name} fastest here: {rates[best.name]:.0f} images/s{beaten}.")
+    return best
+
+
+def _working(
+    candidates: list[str], backbone: "Backbone", precision: str, readout: Readout, say: Say | None
+) -> Iterator[Engine]:
+    """Make one engine after the other, passing over those that fail; one at least, or the last's error."""
+    failure: EngineError | None = None
+    made = 0
+    for name in candidates:
+        try:
+            engine = _make(name, backbone, precision, readout)
+        except EngineError as error:
+            failure = error
+            if say and name != candidates[-1]:
+                say(f"{name} cannot run {backbone.name}, trying the next engine: {error.problem}")
+            continue
+        made += 1
+        yield engine
+    if failure and not made:
+        raise failure
+
+
+def _fastest(
+    first: Engine, seconds: float, others: Iterator[Engine], pixels: NDArray[np.uint8]
+) -> tuple[Engine, dict[str, float]]:
+    """Time engines; return the fastest, and each one's images a second."""
+    best, least = first, seconds
+    rates = {first.name: BATCH / seconds}
+    spent = 0.0
+    for engine in others:
+        start = time.perf_counter()
+        seconds = _seconds(engine, pixels, hopeless=3 * least)
+        spent += time.perf_counter() - start
+        rates[engine.name] = BATCH / seconds
+        if seconds < least:
+            best, least = engine, seconds
+        if spent + 2 * least > BUDGET * 2 / 3:
+            break
+    return best, {name: round(rate, 1) for name, rate in rates.items()}
+
+
+def _seconds(engine: Engine, pixels: NDArray[np.uint8], hopeless: float = float("inf")) -> float:
+    """Return the shortest time of a few batches; of one only, where that is slow or takes long.
+
+    The shortest, for whatever else the machine does meanwhile only ever adds to it.
+    """
+    taken: list[float] = []
+    while len(taken) < _BATCHES and sum(taken) < BUDGET / 6:
+        start = time.perf_counter()
+        engine(pixels)
+        taken.append(time.perf_counter() - start)
+        if taken[0] > hopeless:
+            break
+    return min(taken)
+
+
+def _order() -> list[str]:
+    names = list(ENGINES)
+    return sorted(names, key=lambda name: name != "torch") if has_gpu() else names
+
+
+def _subject(backbone: "Backbone", readout: Readout) -> dict[str, Any]:
+    return {
+        **backbone.identity,
+        **readout.identity(backbone),
+        **machine(),
+        **versions("torch", "timm", "openvino", "onnxruntime"),
+    }
+
+
+def _precision_subject(backbone: "Backbone", engine: str, readout: Readout) -> dict[str, Any]:
+    return {**_subject(backbone, readout), "engine": engine, "close": CLOSE}
+
+
+def _make(engine: str, backbone: "Backbone", precision: str, readout: Readout) -> Engine:
+    made: Engine = import_module(f"zoo.engines.{engine}_engine").make(backbone, precision, readout)
+    return made

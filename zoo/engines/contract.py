@@ -1,0 +1,92 @@
+"""What every engine is and gives, and which engines and precisions there are."""
+
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import ZooError
+
+__all__ = ["BATCH", "ENGINES", "PRECISIONS", "Engine", "EngineError", "check", "installed", "offers"]
+
+#: Images in a batch. Always this many (a last, smaller one is padded), so that an image's features
+#: depend on neither how many others there are nor which.
+BATCH = 32
+
+#: ``auto`` is bf16 where the processor computes with it and the features stay close to fp32's.
+PRECISIONS = ("fp32", "bf16", "auto")
+
+#: Engines from the fastest on most processors to the one that is always there, each with the
+#: packages it needs.
+ENGINES: dict[str, tuple[str, ...]] = {
+    "openvino": ("openvino",),
+    "onnxruntime": ("onnxruntime", "onnx", "onnxscript"),
+    "torch": ("torch",),
+}
+
+# ONNX Runtime's processor kernels compute convolutions in float32 only.
+_FP32_ONLY = ("onnxruntime",)
+
+
+class EngineError(ZooError):
+    """An engine that is not installed or cannot run a network."""
+
+
+class Engine(Protocol):
+    """Something that runs batches of a backbone's graph.
+
+    Attributes
+    ----------
+    name : str
+        One of `ENGINES`.
+    precision : str
+        ``fp32`` or ``bf16``: the arithmetic it really uses.
+    cosine : float
+        Between its features and those of fp32, the worst of `BATCH` photographs; 1 for fp32.
+    """
+
+    name: str
+    precision: str
+    cosine: float
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, width)."""
+
+
+def check(engine: str, precision: str) -> None:
+    """Refuse an engine or a precision that cannot be had here.
+
+    Parameters
+    ----------
+    engine : str
+        ``auto`` or one of `ENGINES`.
+    precision : str
+        One of `PRECISIONS`.
+
+    Raises
+    ------
+    EngineError
+        If one is unknown, the engine is not installed, or it does not compute in that precision.
+    """
+    if precision not in PRECISIONS:
+        raise EngineError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+    if engine not in ("auto", *ENGINES):
+        raise EngineError(f"There is no engine {engine!r}.", f"Choose one of auto, {', '.join(ENGINES)}.")
+    if engine != "auto" and not installed(engine):
+        raise EngineError(
+            f"The engine {engine} is not installed.",
+            'Install it with: pip install "finetune-zoo[fast]", or use --engine torch.',
+        )
+    if precision == "bf16" and not offers(engine, precision):
+        raise EngineError(f"The engine {engine} has no bf16.", "Use --engine auto or --precision fp32.")
+
+
+def installed(engine: str) -> bool:
+    """Return whether the packages that an engine needs are installed."""
+    return all(find_spec(package) for package in ENGINES[engine])
+
+
+def offers(engine: str, precision: str) -> bool:
+    """Return whether an engine computes in a precision, ``fp32`` or ``bf16``."""
+    return precision == "fp32" or engine not in _FP32_ONLY

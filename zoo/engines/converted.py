@@ -1,0 +1,148 @@
+"""Networks written in another engine's form: converted once, checked against torch, kept.
+
+A converted network lies in the cache folder under a digest of everything it was made from, so that later
+runs need neither torch nor timm, and nothing that comes from anywhere else is ever loaded.
+"""
+
+import io
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.cache import cache_folder
+from zoo.engines.contract import Engine, EngineError
+from zoo.engines.notes import digest_of, versions
+from zoo.engines.photographs import photographs
+from zoo.engines.readout import Readout
+
+if TYPE_CHECKING:
+    from zoo.backbone import Backbone
+    from zoo.engines.graph import Graph
+
+__all__ = ["Form", "converted"]
+
+# Raise it when what is written changes.
+_LAYOUT = 2
+
+
+@dataclass(frozen=True)
+class Form:
+    """An engine's own form of a network.
+
+    Parameters
+    ----------
+    engine : str
+        Whose it is.
+    packages : tuple of str
+        Whose versions it depends on.
+    write : callable
+        Takes the graph, a batch of pixels and an existing folder, and writes the network there.
+    load : callable
+        Makes the engine, in fp32, from that folder.
+    failures : tuple of exception types
+        What the engine raises on a network that it cannot run.
+    """
+
+    engine: str
+    packages: tuple[str, ...]
+    write: "Callable[[Graph, NDArray[np.uint8], Path], None]"
+    load: Callable[[Path], Engine]
+    failures: tuple[type[Exception], ...]
+
+
+def converted(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence[str] = ()) -> Path:
+    """Return the folder with a backbone in an engine's form, made if it was not there.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        The network.
+    readout : Readout
+        What is read of it.
+    form : Form
+        How it is written.
+    taps : sequence of str, optional
+        As in :class:`zoo.engines.graph.Graph`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    EngineError
+        If the network cannot be converted, or computes something else than torch's does.
+    """
+    import filelock
+
+    made_from = {
+        **backbone.identity,
+        **readout.identity(backbone),
+        **versions(*form.packages),
+        "engine": form.engine,
+        "layout": _LAYOUT,
+    }
+    folder = cache_folder("graphs") / digest_of(made_from)
+    if not folder.exists():
+        with filelock.FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                _convert(backbone, readout, form, taps, folder)
+    return folder
+
+
+def _convert(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence[str], folder: Path) -> None:
+    """Write the network to `folder`, whole or not at all."""
+    from zoo.engines.graph import Graph, evaluate
+
+    failures: tuple[type[Exception], ...] = (RuntimeError, *form.failures)
+    pixels = photographs(backbone.preprocess)
+    few = pixels[:2]
+    temporary = folder.with_suffix(f".{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        expected = evaluate(Graph(backbone, readout.layers, readout.pool).eval(), few)
+        with _quiet():
+            form.write(Graph(backbone, readout.layers, readout.pool, taps).eval(), pixels, temporary)
+        _compare(form.load(temporary)(pixels)[: len(few)], expected, backbone.name, form.engine)
+        temporary.rename(folder)
+    except failures as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EngineError(
+            f"{form.engine} cannot convert {backbone.name} ({reason}).", "Use --engine torch."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _compare(got: NDArray[np.float32], expected: NDArray[np.float32], name: str, engine: str) -> None:
+    """Refuse a network that computes something else than the one it was made from."""
+    same_shape = got.shape == expected.shape
+    largest = max(float(np.abs(expected).max()), 1e-12)
+    worst = float(np.abs(got - expected).max()) / largest if same_shape else np.inf
+    if not worst < 1e-3:
+        raise EngineError(
+            f"{engine}'s features of {name} differ from torch's by {worst:.1e} of the largest.",
+            "Use --engine torch.",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the libraries' remarks on each other's versions, which help no user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -1,0 +1,96 @@
+"""ONNX Runtime: fast in float32 on every processor, and the lightest to install."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.backbone import Backbone
+from zoo.engines.contract import EngineError
+from zoo.engines.converted import Form, converted
+from zoo.engines.machine import machine
+from zoo.engines.readout import Readout
+
+if TYPE_CHECKING:
+    from zoo.engines.graph import Graph
+
+__all__ = ["ONNXRuntimeEngine", "make"]
+
+_FILE = "graph.onnx"
+_ERRORS_ONLY = 3
+
+
+class ONNXRuntimeEngine:
+    """A session on all cores.
+
+    Parameters
+    ----------
+    folder : Path
+        With the converted network.
+    """
+
+    name = "onnxruntime"
+    precision = "fp32"
+    cosine = 1.0
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        options.intra_op_num_threads = int(machine()["cores"])
+        path = str(folder / _FILE)
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, width)."""
+        features: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        return features
+
+
+def make(backbone: Backbone, precision: str, readout: Readout) -> ONNXRuntimeEngine:
+    """Make the engine ready for a backbone, converting the network if that was not done before.
+
+    Raises
+    ------
+    EngineError
+        If bf16 is asked for, or the network cannot be converted or run.
+    """
+    if precision != "fp32":
+        raise EngineError("ONNX Runtime has no bf16 on processors.", "Use --engine auto or --precision fp32.")
+    # ONNX Runtime's exceptions share no base class.
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = (
+        "Fail",
+        "InvalidArgument",
+        "InvalidGraph",
+        "InvalidProtobuf",
+        "NotImplemented",
+        "RuntimeException",
+    )
+    failures = tuple(getattr(state, name) for name in names)
+    packages = ("onnxruntime", "onnx", "onnxscript", "torch", "timm")
+    form = Form("onnxruntime", packages, _write, ONNXRuntimeEngine, failures)
+    try:
+        return ONNXRuntimeEngine(converted(backbone, readout, form))
+    except failures as error:
+        raise EngineError(
+            f"ONNX Runtime cannot run {backbone.name} ({str(error).splitlines()[0]}).", "Use --engine torch."
+        ) from error
+
+
+def _write(graph: "Graph", pixels: NDArray[np.uint8], folder: Path) -> None:
+    import torch
+
+    with torch.inference_mode(False), torch.no_grad():
+        torch.onnx.export(
+            graph,
+            (torch.from_numpy(pixels),),
+            folder / _FILE,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
