@@ -16,10 +16,15 @@ The bias is not penalised.
 
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from zoo.features import threads
 
 __all__ = ["LOSSES", "Linear", "Problems", "hinge", "softmax_loss", "solve"]
 
@@ -147,29 +152,44 @@ class Problems:
         return np.zeros((len(self), self.n_classes * (self.X.shape[1] + 1)), np.float32)
 
     def _split(self, theta: Array) -> tuple[Array, Array]:
-        p, c = len(self), self.n_classes
-        return theta[:, :-c].reshape(p, c, -1), theta[:, -c:]
+        c = self.n_classes
+        return theta[:, :-c].reshape(len(theta), c, -1), theta[:, -c:]
 
-    def scores(self, theta: Array) -> Array:
-        """Return the scores of every row in every problem, shape (p, c, n)."""
+    def scores(self, theta: Array, some: slice = slice(None)) -> Array:
+        """Return the scores of every row in every problem (or in `some`), shape (p, c, n)."""
         W, b = self._split(theta)
-        U = W / self.scale[:, None]
-        offset = b - np.einsum("pcd,pd->pc", U, self.mean)
+        U = W / self.scale[some, None]
+        offset = b - np.einsum("pcd,pd->pc", U, self.mean[some])
         p, c, d = U.shape
         return (U.reshape(p * c, d) @ self.X.T).reshape(p, c, -1) + offset[:, :, None]
 
-    def objective(self, theta: Array, l2: float, loss: Loss) -> tuple[NDArray[np.float64], Array]:
-        """Return each problem's objective, shape (p,), and gradient, shape (p, c * d + c)."""
-        losses, slope = loss(self.scores(theta), self.y)
+    def objective(
+        self, theta: Array, l2: float, loss: Loss, pool: Executor | None = None
+    ) -> tuple[NDArray[np.float64], Array]:
+        """Return each problem's objective, shape (p,), and gradient, shape (p, c * d + c).
+
+        With a pool, the problems are shared out among the machine's cores.
+        """
+        if pool is None or len(self) == 1:
+            return self._objective(theta, l2, loss, slice(None))
+        share = -(-len(self) // threads())
+        shares = [slice(start, start + share) for start in range(0, len(self), share)]
+        parts = list(pool.map(lambda some: self._objective(theta[some], l2, loss, some), shares))
+        return np.concatenate([value for value, _ in parts]), np.concatenate([grad for _, grad in parts])
+
+    def _objective(
+        self, theta: Array, l2: float, loss: Loss, some: slice
+    ) -> tuple[NDArray[np.float64], Array]:
+        losses, slope = loss(self.scores(theta, some), self.y)
         W, _ = self._split(theta)
-        value = (losses * self.weights).sum(axis=1, dtype=np.float64)
+        value = (losses * self.weights[some]).sum(axis=1, dtype=np.float64)
         value += l2 / 2 * np.einsum("pcd,pcd->p", W, W, dtype=np.float64)
-        slope *= self.weights[:, None]
+        slope *= self.weights[some, None]
         p, c, n = slope.shape
         total = slope.sum(axis=2)
         grad = (slope.reshape(p * c, n) @ self.X).reshape(p, c, -1)
-        grad -= total[:, :, None] * self.mean[:, None]
-        grad /= self.scale[:, None]
+        grad -= total[:, :, None] * self.mean[some, None]
+        grad /= self.scale[some, None]
         grad += np.float32(l2) * W
         return value, np.concatenate([grad.reshape(p, -1), total], axis=1)
 
@@ -222,22 +242,46 @@ def solve(
     (p, k) array
         The parameters, `k` = c * d + c.
     """
+    # A BLAS thread that waits for another spins, so that on a machine with anything else to do, two
+    # take many times as long as one. Ours sleep, and share out whole problems instead of products.
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
+        return _lbfgs(problems, l2, loss, start, tolerance, max_iterations, memory, pool)
+
+
+@lru_cache(maxsize=1)
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _lbfgs(
+    problems: Problems,
+    l2: float,
+    loss: Loss,
+    start: Array | None,
+    tolerance: float,
+    max_iterations: int,
+    memory: int,
+    pool: Executor,
+) -> Array:
     theta = problems.start() if start is None else start.copy()
-    value, grad = problems.objective(theta, l2, loss)
+    value, grad = problems.objective(theta, l2, loss, pool)
     history: deque[tuple[Array, Array, Array]] = deque(maxlen=memory)
     active = np.abs(grad).max(axis=1) > tolerance
+    stalls = np.zeros(len(theta), np.int64)
     for _ in range(max_iterations):
         if not active.any():
             break
         direction = _direction(grad, history) * active[:, None]
-        step, new_value, new_grad = _line_search(problems, l2, loss, theta, value, grad, direction)
+        step, new_value, new_grad = _line_search(problems, l2, loss, theta, value, grad, direction, pool)
         moved = step[:, None] * direction
         change = new_grad - grad
         history.append((moved, change, np.einsum("pk,pk->p", moved, change)))
-        # Float32 sums carry about 1e-7 of noise: below that, smaller steps are imagination.
-        stuck = value - new_value <= 2e-7 * np.abs(value)
+        # Float32 sums carry about 1e-7 of noise: a step that gains less may be none, three are none.
+        stalls = np.where(value - new_value <= 2e-7 * np.abs(value), stalls + 1, 0)
         theta, value, grad = theta + moved, new_value, new_grad
-        active &= (np.abs(grad).max(axis=1) > tolerance) & ~stuck
+        active &= (np.abs(grad).max(axis=1) > tolerance) & (stalls < 3)
     return theta
 
 
@@ -273,12 +317,13 @@ def _line_search(
     value: NDArray[np.float64],
     grad: Array,
     direction: Array,
+    pool: Executor,
 ) -> tuple[Array, NDArray[np.float64], Array]:
     """Halve each problem's step until it lowers its objective enough."""
     slope = np.einsum("pk,pk->p", direction, grad)
     step = np.ones(len(theta), np.float32)
     for _ in range(20):
-        new_value, new_grad = problems.objective(theta + step[:, None] * direction, l2, loss)
+        new_value, new_grad = problems.objective(theta + step[:, None] * direction, l2, loss, pool)
         short = new_value > value + 1e-4 * step * slope + 1e-7 * np.abs(value)
         if not short.any():
             break
