@@ -4,16 +4,20 @@
     python benchmarks/engines.py --model resnet50 --random
 
 The peer is what a user would write: timm.create_model(...).eval(), inference_mode, float32 images of
-(32, 3, height, width). All take turns batch by batch, and the median is printed. The cosine is the
-worst image's, against the peer's features. Random weights run as fast as trained ones; what their cosine
-says of bf16 is little.
+(32, 3, height, width). It runs in a process of its own; all take turns batch by batch, and the median is
+printed. The cosine is the worst image's, against the peer's features. Random weights run as fast as
+trained ones; their cosine says little of bf16.
 """
 
 import argparse
 import json
+import multiprocessing
 import statistics
+import sys
 import tempfile
 import time
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,35 +57,57 @@ def pixels_of(backbone, folder):
     return np.stack([backbone.preprocess(open_image(path)) for path in paths])
 
 
-class Eager:
-    """timm's network with images that were normalised before."""
+def eager(connection, folder, mean, std):
+    """The peer, in a process of its own: answers pixels with seconds and features.
 
-    def __init__(self, backbone):
-        self.model = timm.create_model(f"local-dir:{backbone.folder}", pretrained=True, num_classes=0).eval()
-        self.mean, self.std = (
-            torch.tensor(values).view(1, 3, 1, 1)
-            for values in (backbone.preprocess.mean, backbone.preprocess.std)
-        )
-
-    def prepare(self, batch):
-        images = torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous()
-        return (images / 255 - self.mean) / self.std
-
-    def __call__(self, images):
+    Of its own, because the torch engine tells the C library to keep freed memory, which would make the
+    peer several times as fast as it is for a user.
+    """
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
+    while (batch := connection.recv()) is not None:
+        images = (torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous() / 255 - mean) / std
         with torch.inference_mode():
-            return self.model(images).numpy()
+            start = time.perf_counter()
+            features = model(images)
+            taken = time.perf_counter() - start
+        connection.send((taken, features.numpy()))
+
+
+@contextmanager
+def peer_of(backbone):
+    """A function from pixels to (seconds, features), run by the peer."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    given = (theirs, str(backbone.folder), backbone.preprocess.mean, backbone.preprocess.std)
+    process = context.Process(target=eager, args=given)
+    process.start()
+
+    def run(batch):
+        ours.send(batch)
+        return ours.recv()
+
+    try:
+        yield run
+    finally:
+        ours.send(None)
+        process.join()
+
+
+def tell(line):
+    print(line, file=sys.stderr)
 
 
 def engines_of(backbone):
-    """Every engine and precision that can be had here, and which `auto` takes, told on stderr."""
+    """Every engine and precision that can be had here, and which `auto` takes."""
     made = {}
     for precision in ("fp32", "bf16"):
         for engine in ENGINES:
             try:
                 made[engine, precision] = build(backbone, engine, precision)
             except EngineError as error:
-                print(f"{engine} {precision}: {error}")
-    chosen = {p: build(backbone, "auto", p, n_images=10**6, say=print).name for p in ("fp32", "bf16")}
+                tell(f"{engine} {precision}: {error}")
+    chosen = {p: build(backbone, "auto", p, n_images=10**6, say=tell).name for p in ("fp32", "bf16")}
     return made, chosen
 
 
@@ -112,32 +138,36 @@ def macs(model, size):
     return sum(counts)
 
 
-def seconds_each(runners, repeats):
+def timed(run, batch):
+    start = time.perf_counter()
+    features = run(batch)
+    return time.perf_counter() - start, features
+
+
+def seconds_each(runners, batch, repeats):
     """Median seconds a batch of each, taking turns."""
     taken = {key: [] for key in runners}
     for turn in range(repeats + 1):  # the first turn warms up
         for key, run in runners.items():
-            start = time.perf_counter()
-            run()
+            seconds = run(batch)[0]
             if turn:
-                taken[key].append(time.perf_counter() - start)
+                taken[key].append(seconds)
     return {key: statistics.median(values) for key, values in taken.items()}
 
 
 def measure(backbone, pixels, repeats):
-    eager = Eager(backbone)
     made, chosen = engines_of(backbone)
-    wanted = rows_of(lambda batch: eager(eager.prepare(batch)), pixels)
+    runners = {key: partial(timed, engine) for key, engine in made.items()}
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
-    images = eager.prepare(batch)
-    runners = {PEER: lambda: eager(images)}
-    runners |= {key: lambda run=engine: run(batch) for key, engine in made.items()}
-    seconds = seconds_each(runners, repeats)
-    gflops = 2 * macs(eager.model, backbone.preprocess.input_size) / 1e9
+    with peer_of(backbone) as peer:
+        runners = {PEER: peer, **runners}
+        seconds = seconds_each(runners, batch, repeats)
+        features = {key: rows_of(lambda part, run=run: run(part)[1], pixels) for key, run in runners.items()}
+    gflops = 2 * macs(backbone.module, backbone.preprocess.input_size) / 1e9
     results = []
     for (engine, precision), taken in seconds.items():
-        got = wanted if (engine, precision) == PEER else rows_of(made[engine, precision], pixels)
         rate = BATCH / taken
+        cosine = worst_cosine(backbone, Readout(), features[engine, precision], features[PEER])
         results.append(
             {
                 "engine": engine,
@@ -145,7 +175,7 @@ def measure(backbone, pixels, repeats):
                 "auto": chosen[precision] == engine,
                 "images_per_second": round(rate, 1),
                 "ratio": round(seconds[PEER] / taken, 2),
-                "worst_cosine": round(worst_cosine(backbone, Readout(), got, wanted), 6),
+                "worst_cosine": round(cosine, 6),
                 "gflops": round(rate * gflops),
                 "share": round(rate * gflops / PEAK[precision], 3),
             }

@@ -24,6 +24,7 @@ from zoo.engines.graph import Graph, evaluate
 from zoo.engines.machine import has_bf16
 from zoo.engines.photographs import photographs
 from zoo.engines.readout import UnknownLayerError
+from zoo.engines.rounding import round_kernels
 from zoo.errors import ZooError
 from zoo.spaces import BackboneSpace
 
@@ -208,6 +209,25 @@ def test_folding_changes_nothing_but_rounding(random_backbone, architecture, fol
     with torch.inference_mode():
         wanted = network(images)
         torch.testing.assert_close(ours(images), wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()))
+
+
+# Rounding
+
+
+def test_rounding_keeps_the_sum_of_a_kernel():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 4, 1))
+    before = [module.weight.clone() for module in network]
+    round_kernels(network)
+    for weight, module in zip(before, network, strict=True):
+        after = module.weight
+        assert torch.equal(after, after.bfloat16().float())
+        assert (after - weight).abs().max() <= 2**-7 * weight.abs().max()
+        if weight[0, 0].numel() > 1:
+            nearest = weight.bfloat16().float()
+            lost, would_be = ((w - weight).sum((2, 3)).abs().max() for w in (after, nearest))
+            assert lost < would_be / 3
+    assert torch.equal(network[2].weight, before[2].bfloat16().float())  # one position: to nearest
 
 
 # Layers

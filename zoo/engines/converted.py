@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.cache import cache_folder
+from zoo.engines.bf16 import cuts, rounded_graph
 from zoo.engines.contract import Engine, EngineError
 from zoo.engines.notes import digest_of, versions
 from zoo.engines.photographs import photographs
@@ -50,6 +51,8 @@ class Form:
         Makes the engine, in fp32, from that folder.
     failures : tuple of exception types
         What the engine raises on a network that it cannot run.
+    divisible : bool
+        Whether the graph has the places to divide it at, `zoo.engines.bf16.cuts`, as its taps.
     """
 
     engine: str
@@ -57,9 +60,10 @@ class Form:
     write: "Callable[[Graph, NDArray[np.uint8], Path], None]"
     load: Callable[[Path], Engine]
     failures: tuple[type[Exception], ...]
+    divisible: bool = False
 
 
-def converted(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence[str] = ()) -> Path:
+def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str = "fp32") -> Path:
     """Return the folder with a backbone in an engine's form, made if it was not there.
 
     Parameters
@@ -70,8 +74,8 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence
         What is read of it.
     form : Form
         How it is written.
-    taps : sequence of str, optional
-        As in :class:`zoo.engines.graph.Graph`.
+    precision : str, optional
+        ``bf16`` for the graph of :func:`zoo.engines.bf16.rounded_graph`.
 
     Returns
     -------
@@ -89,17 +93,18 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence
         **readout.identity(backbone),
         **versions(*form.packages),
         "engine": form.engine,
+        "precision": precision,
         "layout": _LAYOUT,
     }
     folder = cache_folder("graphs") / digest_of(made_from)
     if not folder.exists():
         with filelock.FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
-                _convert(backbone, readout, form, taps, folder)
+                _convert(backbone, readout, form, precision, folder)
     return folder
 
 
-def _convert(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence[str], folder: Path) -> None:
+def _convert(backbone: "Backbone", readout: Readout, form: Form, precision: str, folder: Path) -> None:
     """Write the network to `folder`, whole or not at all."""
     from zoo.engines.graph import Graph, evaluate
 
@@ -109,9 +114,14 @@ def _convert(backbone: "Backbone", readout: Readout, form: Form, taps: Sequence[
     temporary = folder.with_suffix(f".{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
-        expected = evaluate(Graph(backbone, readout.layers, readout.pool).eval(), few)
+        graph = Graph(backbone, readout.layers, readout.pool).eval()
+        if precision == "bf16":
+            graph = rounded_graph(backbone, readout)
+        if form.divisible:
+            graph.taps = tuple(cuts(backbone, readout))
+        expected = evaluate(graph, few)
         with _quiet():
-            form.write(Graph(backbone, readout.layers, readout.pool, taps).eval(), pixels, temporary)
+            form.write(graph, pixels, temporary)
         _compare(form.load(temporary)(pixels)[: len(few)], expected, backbone.name, form.engine)
         temporary.rename(folder)
     except failures as error:

@@ -6,19 +6,62 @@ saved at every layer. Which normalisation consumes which convolution's output is
 one batch, for the modules' names and order do not tell.
 """
 
+import copy
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["fold"]
+from zoo.engines.contract import EngineError
+from zoo.engines.graph import Graph, evaluate
+from zoo.engines.photographs import photographs
+from zoo.engines.readout import Readout
+
+if TYPE_CHECKING:
+    from zoo.backbone import Backbone
+
+__all__ = ["fold", "folded"]
 
 # Exactly these: subclasses may do more to their weights or outputs (standardise them, say).
 _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMALISATIONS = (nn.BatchNorm2d, BatchNormAct2d)
+
+
+def folded(backbone: "Backbone", readout: Readout) -> Graph:
+    """Return a backbone's graph with its normalisations folded, on a copy of the network.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Whose graph.
+    readout : Readout
+        What is read.
+
+    Returns
+    -------
+    Graph
+        In evaluation mode; not folded where that would change what it computes.
+
+    Raises
+    ------
+    EngineError
+        If a layer's output has another shape than the backbone's description says.
+    """
+    pixels = photographs(backbone.preprocess)[:2]
+    plain = copy.deepcopy(Graph(backbone, readout.layers, readout.pool).eval())
+    expected = evaluate(plain, pixels)
+    graph = copy.deepcopy(plain)
+    try:
+        fold(graph.network, torch.zeros(1, 3, *backbone.preprocess.input_size))
+        got = evaluate(graph, pixels)
+    except (RuntimeError, AttributeError, EngineError):
+        return plain  # A network that looks into its normalisations itself.
+    largest = max(float(np.abs(expected).max()), 1e-12)
+    return graph if float(np.abs(got - expected).max()) < 1e-4 * largest else plain
 
 
 def fold(network: nn.Module, images: torch.Tensor) -> int:

@@ -31,8 +31,12 @@ class Graph(torch.nn.Module):
         What is read, as in :class:`zoo.engines.readout.Readout`; all of it in one pass.
     pool : str, optional
         How the layers are pooled.
-    taps : sequence of str, optional
-        Stages whose outputs are given too, just as they are, for an engine to divide the network at.
+
+    Attributes
+    ----------
+    taps : tuple of str
+        Stages whose outputs are given too, just as they are, for an engine to divide the network at;
+        none to begin with.
 
     Raises
     ------
@@ -43,12 +47,10 @@ class Graph(torch.nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(
-        self, backbone: Backbone, layers: Sequence[str] = (), pool: str = "avg", taps: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, backbone: Backbone, layers: Sequence[str] = (), pool: str = "avg") -> None:
         super().__init__()
         self.network = backbone.module
-        self.taps = tuple(taps)
+        self.taps: tuple[str, ...] = ()
         self.pool = pool
         readout = Readout.of(backbone, layers, pool)
         self.width = sum(readout.widths(backbone))
@@ -124,7 +126,7 @@ def evaluate(graph: Graph, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     Parameters
     ----------
     graph : Graph
-        Without taps.
+        What its taps give is left out.
     pixels : (n, height, width, 3) uint8 array
 
     Returns
@@ -137,7 +139,8 @@ def evaluate(graph: Graph, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         If a layer's output is not as wide as the backbone's description has it.
     """
     with torch.inference_mode(False), torch.no_grad():
-        features: NDArray[np.float32] = graph(torch.from_numpy(pixels)).numpy()
+        given = graph(torch.from_numpy(pixels))
+    features: NDArray[np.float32] = (given[0] if graph.taps else given).numpy()
     if features.shape[1] != graph.width:
         raise EngineError(
             f"The layers read are {features.shape[1]} wide where {graph.width} was expected.",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
-from zoo.engines.bf16 import cuts, least_cut
+from zoo.engines.bf16 import least_cut
 from zoo.engines.contract import BATCH, EngineError
 from zoo.engines.converted import Form, converted
 from zoo.engines.machine import has_bf16
@@ -30,27 +30,26 @@ class OpenVINOEngine:
     ----------
     folder : Path
         With the converted network.
+    rounded : Path, optional
+        With the same, its kernels rounded to bf16: what is run in bf16. By default nothing is.
     cut : int, optional
-        In bf16 after so many of its taps (0: from the start); by default all of it in fp32.
+        The tap at which bf16 begins; 0: from the start.
     cosine : float, optional
         Between its features and those of fp32.
     """
 
     name = "openvino"
 
-    def __init__(self, folder: Path, cut: int | None = None, cosine: float = 1.0) -> None:
-        import openvino
-
-        self.precision = "fp32" if cut is None else "bf16"
+    def __init__(self, folder: Path, rounded: Path | None = None, cut: int = 0, cosine: float = 1.0) -> None:
+        self.precision = "bf16" if rounded else "fp32"
         self.cosine = cosine
-        network = openvino.Core().read_model(folder / _FILE)
-        network.reshape([BATCH, *network.input(0).partial_shape.get_max_shape()[1:]])
-        if cut is None or cut == 0:
-            self._requests = [_request(_part(network, 0), self.precision)]
+        if rounded and cut:
+            front = _request(_until(_read(folder), cut), "fp32")
+            rest = _request(_from(_read(rounded), cut), "bf16")
+            rest.set_input_tensor(front.get_output_tensor(0))
+            self._requests = [front, rest]
         else:
-            front, rest = _divided(network, cut)
-            self._requests = [_request(front, "fp32"), _request(rest, "bf16")]
-            self._requests[1].set_input_tensor(self._requests[0].get_output_tensor(0))
+            self._requests = [_request(_until(_read(rounded or folder), 0), self.precision)]
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, width)."""
@@ -81,12 +80,13 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> OpenVINOEngine
     )
     if precision == "bf16" and not has_bf16():
         raise EngineError("This processor has no bf16 arithmetic.", "Use --precision fp32.")
-    form = Form("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures)
-    folder = converted(backbone, readout, form, cuts(backbone, readout))
+    form = Form("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures, divisible=True)
 
     def compiled(cut: int | None, cosine: float = 1.0) -> OpenVINOEngine:
+        folder = converted(backbone, readout, form)
+        rounded = None if cut is None else converted(backbone, readout, form, "bf16")
         try:
-            return OpenVINOEngine(folder, cut, cosine)
+            return OpenVINOEngine(folder, rounded, cut or 0, cosine)
         except failures as error:
             reason = str(error).strip().splitlines()[-1]
             raise EngineError(
@@ -109,27 +109,33 @@ def _request(network: Any, precision: str) -> Any:
     return openvino.Core().compile_model(network, "CPU", config).create_infer_request()
 
 
-def _part(network: Any, output: int) -> Any:
+def _read(folder: Path) -> Any:
+    import openvino
+
+    network = openvino.Core().read_model(folder / _FILE)
+    network.reshape([BATCH, *network.input(0).partial_shape.get_max_shape()[1:]])
+    return network
+
+
+def _until(network: Any, output: int) -> Any:
     """The part of a network that one of its outputs needs."""
     import openvino
 
     return openvino.Model([network.get_results()[output]], network.get_parameters())
 
 
-def _divided(network: Any, cut: int) -> tuple[Any, Any]:
-    """Divide a network at one of its outputs: the part up to there, and the part from there."""
+def _from(network: Any, tap: int) -> Any:
+    """The part of a network from one of its taps to its features."""
     import openvino
     from openvino import opset13
 
-    features, tap = network.get_results()[0], network.get_results()[cut]
-    place = tap.input_value(0)
-    front = _part(network, cut)
+    place = network.get_results()[tap].input_value(0)
     given = opset13.parameter(list(place.get_shape()), place.get_element_type())
     for consumer in place.get_target_inputs():
         if consumer.get_node().get_type_name() != "Result":
             consumer.replace_source_output(given.output(0))
-    # Raises where the rest depends on the pixels by another way too.
-    return front, openvino.Model([features], [given])
+    # Raises where the features depend on the pixels by another way too.
+    return openvino.Model([network.get_results()[0]], [given])
 
 
 def _write(graph: "Graph", pixels: NDArray[np.uint8], folder: Path) -> None:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
 from zoo.engines.bf16 import cuts, least_cut
-from zoo.engines.contract import EngineError
-from zoo.engines.fold import fold
-from zoo.engines.graph import Graph, evaluate
+from zoo.engines.fold import folded
+from zoo.engines.graph import Graph
 from zoo.engines.machine import machine
+from zoo.engines.memory import keep_freed_memory
 from zoo.engines.notes import versions
-from zoo.engines.photographs import photographs
 from zoo.engines.readout import Readout
+from zoo.engines.rounding import round_kernels
 
 __all__ = ["TorchEngine", "make"]
 
@@ -40,6 +40,8 @@ class TorchEngine:
         self.cosine = cosine
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._from_start = fp32_until == ""
+        if self.device.type == "cpu":
+            keep_freed_memory()
         # Convolutions over channels-last tensors need no reordering before and after each layer.
         self._graph = graph.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if fp32_until:
@@ -70,31 +72,17 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> TorchEngine:
     EngineError
         If a layer's output has another shape than the backbone's description says.
     """
-    graph = _folded(backbone, readout)
+    graph = folded(backbone, readout)
     if precision == "fp32":
         return TorchEngine(graph)
+    rounded = copy.deepcopy(graph)
+    round_kernels(rounded.network)
     places = ["", *cuts(backbone, readout)]
     number, cosine = least_cut(
         backbone,
         readout,
         {"engine": "torch", **versions("torch", "timm"), "gpu": machine()["gpu"]},
-        lambda: TorchEngine(copy.deepcopy(graph)),
-        lambda cut: TorchEngine(copy.deepcopy(graph), places[cut]),
+        lambda: TorchEngine(graph),
+        lambda cut: TorchEngine(copy.deepcopy(rounded), places[cut]),
     )
-    return TorchEngine(graph, places[number], cosine)
-
-
-def _folded(backbone: Backbone, readout: Readout) -> Graph:
-    """The graph with its normalisations folded, or as it was where that changes what it computes."""
-    pixels = photographs(backbone.preprocess)[:2]
-    plain = Graph(backbone, readout.layers, readout.pool).eval()
-    expected = evaluate(plain, pixels)
-    graph = copy.deepcopy(plain)
-    try:
-        height, width = backbone.preprocess.input_size
-        fold(graph.network, torch.zeros(1, 3, height, width))
-        got = evaluate(graph, pixels)
-    except (RuntimeError, AttributeError, EngineError):
-        return copy.deepcopy(plain)  # A network that looks into its normalisations itself.
-    largest = max(float(np.abs(expected).max()), 1e-12)
-    return graph if float(np.abs(got - expected).max()) < 1e-4 * largest else copy.deepcopy(plain)
+    return TorchEngine(rounded, places[number], cosine)
