@@ -174,6 +174,8 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
         raise UnreadableImage(name, "permission denied", "Make the file readable (chmod +r).") from None
     except OSError as error:
         raise UnreadableImage(name, error.strerror or str(error), "Check the path and the disk.") from error
+    except ValueError as error:  # a null byte, as a damaged table may have it
+        raise UnreadableImage(name, "not a possible path", "Check the path.") from error
 
 
 def _decode(file: BinaryIO, name: str) -> Image.Image:
@@ -248,11 +250,15 @@ def _to_eight_bits(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     16-bit values run from 0 to 65535 = 255 x 257. Wider integers and floats have no agreed white, so
     they are stretched from the image's darkest value to its lightest.
     """
-    values = np.nan_to_num(grey.astype(np.float64))
-    low, high = float(values.min()), float(values.max())
+    values = grey.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if grey.dtype.kind != "f" and low >= 0 and high <= 65535:
         return np.rint(values / 257).astype(np.uint8)
-    return np.rint((values - low) * (255 / max(high - low, np.finfo(float).tiny))).astype(np.uint8)
+    if high == low:  # flat: nothing to stretch
+        return np.zeros(values.shape, np.uint8)
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.rint((values - low) / (high - low) * 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -183,9 +183,7 @@ def read(data: str | os.PathLike[str]) -> Dataset:
         folder = demo_folder()
         dataset = read_folder(folder)
         return replace(dataset, root=DEMO)
-    path = Path(data).expanduser()
-    if not path.exists():
-        raise missing_path(path)
+    path = _existing(data)
     if path.is_dir():
         dataset = read_folder(path)
     elif path.suffix.lower() in _TABLE_SUFFIXES:
@@ -197,6 +195,21 @@ def read(data: str | os.PathLike[str]) -> Dataset:
         )
     check_counts(dataset)
     return dataset
+
+
+def _existing(data: str | os.PathLike[str]) -> Path:
+    """The path meant, with ``~`` written out."""
+    try:
+        path = Path(data).expanduser()
+        exists = path.exists()
+    except (OSError, RuntimeError) as error:  # too long or not permitted; a home that nobody has
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error).rstrip(".")
+        raise DataError(
+            f"{_shortened(os.fspath(data))} cannot be looked at: {why}.", "Check the path."
+        ) from error
+    if not exists:
+        raise missing_path(path)
+    return path
 
 
 def check_counts(dataset: Dataset) -> None:
@@ -220,7 +233,7 @@ def check_counts(dataset: Dataset) -> None:
     if len(dataset.classes) < 2:
         raise DataError(
             f"{dataset.root} has images of only one class, {dataset.classes[0]!r}.",
-            "A classifier needs at least two: add a folder (or rows) for another class.",
+            _second_class(dataset),
         )
     if dataset.parts is None:
         training, need = dataset, 3
@@ -260,6 +273,19 @@ def fingerprint(dataset: Dataset, digests: Sequence[str]) -> str:
     parts = [""] * len(dataset) if dataset.parts is None else dataset.parts.tolist()
     lines = sorted(json.dumps(line) for line in zip(names, parts, digests, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _second_class(dataset: Dataset) -> str:
+    """What to do about a single class; often it is a folder around the class folders."""
+    outer = Path(dataset.root) / dataset.classes[0]
+    inner = {path.relative_to(outer).parts[0] for path in dataset.paths if path.is_relative_to(outer)}
+    if len(inner) > 1 and all((outer / name).is_dir() for name in inner):
+        return f"If the folders in {outer} are the classes, give that folder; otherwise add a second class."
+    return "A classifier needs at least two: add a folder (or rows) for another class."
+
+
+def _shortened(text: str, most: int = 100) -> str:
+    return text if len(text) <= most else text[:most] + "…"
 
 
 def _nothing_left(dataset: Dataset) -> DataError:

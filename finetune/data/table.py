@@ -48,7 +48,8 @@ def read_table(path: Path) -> Dataset:
     if faults:
         listed = "; ".join(faults[:_MOST])
         more = f"; and {len(faults) - _MOST} more" if len(faults) > _MOST else ""
-        raise DataError(f"The table {path} has {len(faults)} faults: {listed}{more}.", _FORM)
+        number = "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise DataError(f"The table {path} has {number}: {listed}{more}.", _FORM)
     return _dataset(path, [row for _, row in rows])
 
 
@@ -81,7 +82,7 @@ def _json_rows(path: Path, lines: Any) -> Iterator[tuple[int, dict[str, str]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} of {path} is no JSON ({error}).", _FORM) from error
         if not isinstance(row, dict):
             raise DataError(f"Line {number} of {path} is no JSON object.", _FORM)
@@ -113,7 +114,7 @@ def _faults(rows: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str]]
 
 def _dataset(path: Path, rows: list[dict[str, str]]) -> Dataset:
     places = [Path(os.path.normpath(path.parent / row["path"])) for row in rows]
-    here = [i for i, place in enumerate(places) if place.exists()]
+    here = [i for i, place in enumerate(places) if os.path.exists(place)]
     classes = sorted({row["label"] for row in rows}, key=natural_key)
     index = {name: i for i, name in enumerate(classes)}
     kept = [rows[i] for i in here]

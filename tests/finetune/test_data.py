@@ -118,6 +118,19 @@ def test_missing_path_suggests_a_neighbour(tmp_path):
         read(tmp_path / "photo")
 
 
+@pytest.mark.parametrize("path", ["a" * 300, "~nobody-of-that-name/photos"])
+def test_impossible_paths(path):
+    with pytest.raises(DataError, match="Check the path"):
+        read(path)
+
+
+def test_a_folder_around_the_class_folders_is_pointed_out(tmp_path):
+    classes(tmp_path / "photos", "cats", "dogs")
+    with pytest.raises(DataError, match=r"If the folders in .*photos are the classes, give that folder"):
+        read(tmp_path)
+    assert read(tmp_path / "photos").classes == ("cats", "dogs")
+
+
 def test_links_are_followed_but_never_in_circles(tmp_path):
     root = classes(tmp_path / "root", "cat", "dog")
     classes(tmp_path / "elsewhere", "bird")

@@ -1,5 +1,6 @@
 """The built-in pictures."""
 
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -37,6 +38,20 @@ def test_rendered_once(shared_cache, monkeypatch):
     folder = demo.demo_folder()
     monkeypatch.setattr(demo, "_render_all", None)  # would fail if it were called
     assert demo.demo_folder() == folder
+
+
+@needs_font
+def test_without_joining_characters_only_single_drawings_are_left(monkeypatch):
+    """Some builds of Pillow draw a flag's two letters side by side; those must not become pictures."""
+    from PIL import ImageFont
+
+    font, _ = demo._font()
+    joined = {group for group, _, _ in demo._emoji(font)}
+    basic = partial(ImageFont.truetype, layout_engine=ImageFont.Layout.BASIC)
+    monkeypatch.setattr(ImageFont, "truetype", basic)
+    single = demo._emoji(font)
+    assert joined - {group for group, _, _ in single} == {"Flags"}
+    assert not any("\N{ZERO WIDTH JOINER}" in characters for _, _, characters in single)
 
 
 def test_not_installed(monkeypatch):

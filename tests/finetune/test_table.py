@@ -89,7 +89,14 @@ def test_faults_are_told_all_at_once(images, text, words):
     assert words in str(raised.value)
 
 
+def test_paths_that_no_file_can_have_are_skipped(images):
+    text = lines("path,label") + "\n" + "a" * 300 + ".png,cat\n"
+    assert [s.reason for s in data.read(write(images, text)).skipped] == ["no such file"]
+
+
 def test_not_json_and_not_utf8(images):
+    with pytest.raises(DataError, match=r"Line 1 .* no JSON"):
+        data.read(write(images, "[" * 100_000, "deep.jsonl"))
     with pytest.raises(DataError, match="Line 2"):
         data.read(write(images, '{"path": "img/0.png", "label": "a"}\nnonsense', "table.jsonl"))
     (images / "table.csv").write_bytes("path,label\nimg/0.png,Käfer".encode("latin-1"))

@@ -64,6 +64,21 @@ def test_sixteen_bits_are_scaled_not_clipped():
     assert np.array_equal(np.asarray(image)[..., 0], np.rint(grey / 257))
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[100_000, 200_000, 300_000]], np.int32), [0, 128, 255]),  # stretched
+        (np.array([[-1.0, 0.0, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[70_000, 70_000, 70_000]], np.int32), [0, 0, 0]),  # flat: nothing to stretch
+        (np.array([[np.nan, -np.inf, np.inf]], np.float32), [0, 0, 0]),
+        (np.array([[0.0, np.nan, 1.0]], np.float32), [0, 0, 255]),
+    ],
+)
+def test_wide_values_are_stretched(values, expected):
+    image = open_image(encoded(Image.fromarray(values), "TIFF"))
+    assert np.asarray(image)[0, :, 0].tolist() == expected
+
+
 def test_first_frame_of_an_animation():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     assert pixel(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])) == (255, 0, 0)
