@@ -23,10 +23,12 @@ _FONT = "font/glyf_colr0.ttf"
 _SIDE = 224
 # A glyph is as wide as 1.29 times the font's size; so nothing is lost but the tips of two tall drawings.
 _POINTS = 172
-# Groups with fewer drawings are left out: parts of other emoji, and a class too small to measure.
-_ENOUGH = 100
+# Components are parts of other emoji; what makes a drawing a symbol is no matter of how it looks.
+_LEFT_OUT = frozenset({"Component", "Symbols"})
+# Fewer drawings than this are no class to measure anything on.
+_ENOUGH = 50
 # Goes into the folder's name: raise it when the pictures change.
-_EDITION = 1
+_EDITION = 2
 
 _ATTRIBUTION = """\
 The drawings are OpenMoji's (https://openmoji.org), version {version}, licensed under CC BY-SA 4.0
@@ -41,7 +43,7 @@ def demo_folder() -> Path:
     Returns
     -------
     Path
-        A folder with a folder for each of 8 Unicode groups, 1,792 PNG files in all (version 17 of the
+        A folder with a folder for each of 8 Unicode groups, 1,654 PNG files in all (version 17 of the
         drawings). Where Pillow cannot join characters into one drawing (it lacks the library Raqm),
         flags and families are left out: 7 groups.
 
@@ -99,7 +101,7 @@ def _emoji(font: Path) -> list[tuple[str, str, str]]:
     sizes = Counter(emoji.category for emoji in everything)
     found = []
     for emoji in everything:
-        if sizes[emoji.category] >= _ENOUGH:
+        if emoji.category not in _LEFT_OUT and sizes[emoji.category] >= _ENOUGH:
             name = re.sub(r"[^a-z0-9]+", "-", (emoji.name or emoji.short_name).lower()).strip("-")
             found.append((emoji.category, f"{emoji.unified.lower()}-{name}"[:80] + ".png", emoji.char))
     return found
