@@ -2,7 +2,7 @@
 
 from zoo.errors import ZooError
 
-__all__ = ["OptionError", "RunError"]
+__all__ = ["OptionError", "RunError", "TrainingError"]
 
 
 class RunError(ZooError):
@@ -11,3 +11,7 @@ class RunError(ZooError):
 
 class OptionError(ZooError):
     """An option that does not exist or has a value out of its range."""
+
+
+class TrainingError(ZooError):
+    """A training that cannot go on, or a network that cannot be trained in the way asked for."""

@@ -6,7 +6,7 @@ A folder with ``config.json`` and ``model.safetensors`` in timm's own layout:
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
 
-__all__ = ["read_head", "save_backbone", "save_model"]
+__all__ = ["read_head", "save_backbone", "save_model", "save_network"]
 
 
 def save_model(
@@ -36,18 +36,47 @@ def save_model(
     classes : sequence of str
         Names of its outputs.
     """
+    weight = f"{backbone.classifier}.weight"
+    save_network(folder, backbone, {weight: W, f"{backbone.classifier}.bias": b}, classes)
+
+
+def save_network(
+    folder: Path,
+    backbone: Backbone,
+    trained: Mapping[str, NDArray[np.float32]],
+    classes: Sequence[str],
+    input_size: tuple[int, int] | None = None,
+) -> None:
+    """Write a backbone with other values of some of its tensors; all others byte for byte as they were.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if need be.
+    backbone : Backbone
+        What the network was before.
+    trained : mapping of str to array
+        By timm's names; the classifier's among them.
+    classes : sequence of str
+        Names of its outputs.
+    input_size : (int, int), optional
+        Height and width of the images that it expects now.
+    """
     from safetensors.numpy import load_file, save
 
     tensors = load_file(backbone.folder / "model.safetensors")
-    weight, bias = f"{backbone.classifier}.weight", f"{backbone.classifier}.bias"
-    # Some networks have a 1 x 1 convolution for a classifier: the same numbers with two more axes.
-    axes = tensors[weight].ndim if weight in tensors else 2
-    tensors[weight] = np.ascontiguousarray(W.reshape(W.shape + (1,) * (axes - 2)), np.float32)
-    tensors[bias] = np.ascontiguousarray(b, np.float32)
+    for name, values in trained.items():
+        # Some networks have a 1 x 1 convolution for a classifier: the same numbers with two more axes.
+        axes = tensors[name].ndim - values.ndim if name in tensors else 0
+        shaped = values.reshape(values.shape + (1,) * axes)
+        tensors[name] = np.ascontiguousarray(shaped, np.float32 if shaped.dtype.kind == "f" else None)
     folder.mkdir(parents=True, exist_ok=True)
     # Written by us and not by safetensors' save_file, which lets nobody but the owner read the file.
     (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(_config(backbone, classes), indent=1), encoding="utf-8")
+    config = _config(backbone, classes)
+    if input_size is not None:
+        config["pretrained_cfg"]["input_size"] = [3, *input_size]
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
 def save_backbone(folder: Path, backbone: Backbone, extra: dict[str, Any]) -> None:

@@ -42,6 +42,8 @@ def print_run(run: Run, console: "Console") -> None:
             f"{cv:.1%}",
             f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
         )
+    if "validation_accuracy" in run.choice:
+        table.add_row("inner validation", f"{run.choice['validation_accuracy']:.1%}", _training(run))
     if run.floor.raw_pixels_accuracy is not None:
         table.add_row(
             "raw pixels",
@@ -89,6 +91,20 @@ def _choice(run: Run) -> str:
     if "k" in run.choice:
         return f"chose k = {run.choice['k']}, {run.choice['distance']}, {run.choice['weights']} votes"
     return ""
+
+
+def _training(run: Run) -> str:
+    """How the network was trained, in a few words."""
+    choice = run.choice
+    words = [
+        f"{choice['n_validation']} training images; chose rate {choice['rate']:g}",
+        f"{choice['epochs']} of {choice['of_epochs']} epochs",
+    ]
+    if "views" in choice:
+        words.append(f"{choice['views']} views of each picture")
+    if "size" in choice:
+        words.append("at {} x {} pixels".format(*choice["size"]))  # type: ignore[misc]
+    return ", ".join(words)
 
 
 def _print_skipped(run: Run, console: "Console") -> None:

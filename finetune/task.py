@@ -1,5 +1,6 @@
 """What a strategy is given, and what it gives back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from finetune.data.split import Folds
 
 __all__ = ["Images", "Task", "Trained"]
+
+
+def _unsaid(line: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +57,25 @@ class Task:
         Class names, in the order of the labels.
     seed : int
         Of anything random.
+    engine, precision : str
+        What runs frozen parts of a network, as in :func:`zoo.engines.build`.
+    checkpoints : Path or None
+        Folder for what a training that is stopped can go on from; None keeps nothing.
+    checkpoint_minutes : float
+        How often that is written, besides at the end of each epoch.
+    say : callable
+        Told in one line of what the user may want to know while it runs.
     """
 
     train: Images
     folds: Folds
     classes: tuple[str, ...]
     seed: int = 0
+    engine: str = "auto"
+    precision: str = "fp32"
+    checkpoints: Path | None = None
+    checkpoint_minutes: float = 1.0
+    say: Callable[[str], None] = _unsaid
 
 
 class Trained(Protocol):

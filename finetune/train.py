@@ -1,10 +1,15 @@
 """From a labelled folder to a run: the one way through the project."""
 
+import dataclasses
 import os
+import shlex
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +30,7 @@ from finetune.runs import (
     RunFolder,
     RunSplit,
     SkippedFile,
+    Unfinished,
     environment,
     write_predictions,
 )
@@ -37,7 +43,7 @@ from zoo.features import Extraction, compute, threads
 from zoo.registry import Registry
 from zoo.spaces import BackboneSpace, RawPixels
 
-__all__ = ["DEFAULT_MODEL", "data_name", "fit"]
+__all__ = ["DEFAULT_MODEL", "data_name", "fit", "is_follower", "resume"]
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
@@ -102,63 +108,197 @@ def fit(
     >>> run = fit(data="photos/")  # doctest: +SKIP
     >>> run.test.accuracy, run.test.ci95, run.path  # doctest: +SKIP
     """
-    check_methods([strategy], (*STRATEGIES, *BASELINES))
-    recipe = load_method(strategy)
-    chosen = make_options(recipe, options)
     if seed < 0:
         raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
+    given = {name: value for name, value in options.items() if value is not None}
+    asked = _Asked(os.fspath(data), model, strategy, seed, strict, engine, precision, given)
+    if is_follower():
+        return _follow(asked, registry)
     folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), strategy)
-    clock = _Clock()
     with folder:
-        with clock.phase("data"):
-            dataset = read(data)
-        with clock.phase("model"):
-            backbone = load(model, registry=registry)
-        with clock.phase("features"):
-            space = BackboneSpace(backbone, engine, precision, say)
-            space.expected_images = len(dataset)
-            found = compute(dataset.paths, [space, RawPixels()])
-            dataset = _without_unreadable(dataset, found, strict)
-        X, pixels = found.matrices
-        split = hold_out(
-            dataset.labels, dataset.parts, dataset.groups, seed=seed, parts_from=dataset.parts_from
+        if not asked.resumable:
+            return _fit(asked, folder, None, registry, command, say or _unsaid)
+        unfinished = Unfinished(folder.path)
+        unfinished.begin(dataclasses.asdict(asked) | {"folder": os.getcwd()})
+        with unfinished:
+            return _fit(asked, folder, unfinished, registry, command, say or _unsaid)
+
+
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    registry: Registry | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Go on with a training that was interrupted; the result is that of one never stopped.
+
+    Parameters
+    ----------
+    run : path
+        The run's place, as it was printed when the training began.
+    registry : Registry, optional
+        Where to look the model up.
+    say : callable, optional
+        As for :func:`fit`.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        If the run is finished, foreign, or just being trained.
+    DataError
+        If the images are others now.
+    """
+    unfinished = Unfinished(run)
+    request = unfinished.request()
+    began_in = Path(request.pop("folder"))
+    if request["data"] != "demo" and Path(request["data"]).resolve() != began_in / request["data"]:
+        request["data"] = os.fspath(began_in / request["data"])
+    asked = _Asked(**request)
+    if is_follower():
+        return _follow(asked, registry)
+    with RunFolder(unfinished.run) as folder, unfinished:
+        return _fit(asked, folder, unfinished, registry, None, say or _unsaid)
+
+
+def is_follower() -> bool:
+    """Return whether several processes train together and another one of them is the first."""
+    return os.environ.get("RANK", "0") != "0"
+
+
+def _follow(asked: "_Asked", registry: Registry | None) -> Run:
+    """Train along with the first process, which writes the run."""
+    with tempfile.TemporaryDirectory(prefix="finetune-") as name, RunFolder(Path(name) / "run") as folder:
+        return _fit(asked, folder, None, registry, None, _unsaid)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a run is asked for: all that its result depends on."""
+
+    data: str
+    model: str
+    strategy: str
+    seed: int
+    strict: bool
+    engine: str
+    precision: str
+    options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_methods([self.strategy], (*STRATEGIES, *BASELINES))
+        make_options(self.recipe, self.options)  # faults are found before any work
+
+    @property
+    def recipe(self) -> ModuleType:
+        return load_method(self.strategy)
+
+    @property
+    def resumable(self) -> bool:
+        return bool(getattr(self.recipe, "RESUMABLE", False))
+
+
+def _fit(
+    asked: _Asked,
+    folder: RunFolder,
+    unfinished: Unfinished | None,
+    registry: Registry | None,
+    command: str | None,
+    say: Callable[[str], None],
+) -> Run:
+    """Do what is asked for, in the folder."""
+    clock = _Clock()
+    team = _Team()
+    with clock.phase("data"):
+        dataset = read(asked.data)
+    with clock.phase("model"):
+        backbone = load(asked.model, registry=registry)
+    with clock.phase("features"), team.leader_first():
+        space = BackboneSpace(backbone, asked.engine, asked.precision, say)
+        space.expected_images = len(dataset)
+        found = compute(dataset.paths, [space, RawPixels()])
+        dataset = _without_unreadable(dataset, found, asked.strict)
+    X, pixels = found.matrices
+    record = _data_record(asked.data, dataset, found)
+    split = hold_out(
+        dataset.labels, dataset.parts, dataset.groups, seed=asked.seed, parts_from=dataset.parts_from
+    )
+    train, test = _images(dataset, X, split.train), _images(dataset, X, split.test)
+    if unfinished is not None:
+        unfinished.hold_to(record.fingerprint)
+        say(f"Should this be stopped, go on with: finetune resume {shlex.quote(str(folder.path))}")
+    with clock.phase("training"):
+        groups = None if dataset.groups is None else dataset.groups[split.train]
+        task = Task(
+            train,
+            folds(train.labels, groups=groups, seed=asked.seed),
+            dataset.classes,
+            asked.seed,
+            engine=asked.engine,
+            precision=asked.precision,
+            checkpoints=team.same(unfinished.folder if unfinished else None),
+            say=say,
         )
-        train, test = _images(dataset, X, split.train), _images(dataset, X, split.test)
-        with clock.phase("training"):
-            groups = None if dataset.groups is None else dataset.groups[split.train]
-            task = Task(train, folds(train.labels, groups=groups, seed=seed), dataset.classes, seed)
-            trained: Trained = recipe.fit(task, backbone, chosen)
-        with clock.phase("evaluation"):
-            probabilities = softmax(trained.logits(test))
-            result = evaluate(test.labels, probabilities, dataset.classes)
-            floor = _floor(pixels, dataset.labels, split, len(dataset.classes))
-        with clock.phase("writing"):
-            trained.save(folder.work / "model")
-            _write_tables(folder.work, trained, dataset.subset(split.test), probabilities)
-            run = Run(
-                strategy=strategy,
-                model=model,
-                weights_sha256=backbone.weights_sha256,
-                data=_data_record(data, dataset, found),
-                split=RunSplit(kind=split.kind, n_train=len(train), n_test=len(test)),
-                choice=trained.choice,
-                test=result,
-                floor=floor,
-                seconds={"total": 0.0},
-                environment=environment(threads(), space.precision),
-                seed=seed,
-                command=command or _command(data, model, strategy, seed, options),
-                path=folder.path,
-                warnings=[
-                    *dataset.warnings,
-                    *filter(None, [split.warning, task.folds.warning]),
-                    *trained.warnings,
-                ],
-            )
-        run = run.model_copy(update={"seconds": clock.seconds()})
-        write_report(run, folder.work)
-        folder.write(run)
+        trained: Trained = asked.recipe.fit(task, backbone, make_options(asked.recipe, asked.options))
+    with clock.phase("evaluation"):
+        probabilities = softmax(trained.logits(test))
+        result = evaluate(test.labels, probabilities, dataset.classes)
+        floor = _floor(pixels, dataset.labels, split, len(dataset.classes))
+    with clock.phase("writing"):
+        trained.save(folder.work / "model")
+        _write_tables(folder.work, trained, dataset.subset(split.test), probabilities)
+        run = Run(
+            strategy=asked.strategy,
+            model=asked.model,
+            weights_sha256=backbone.weights_sha256,
+            data=record,
+            split=RunSplit(kind=split.kind, n_train=len(train), n_test=len(test)),
+            choice=trained.choice,
+            test=result,
+            floor=floor,
+            seconds={"total": 0.0},
+            environment=environment(threads(), space.precision),
+            seed=asked.seed,
+            command=command or _command(asked),
+            path=folder.path,
+            warnings=[
+                *dataset.warnings,
+                *filter(None, [split.warning, task.folds.warning]),
+                *trained.warnings,
+            ],
+        )
+    run = run.model_copy(update={"seconds": clock.seconds()})
+    write_report(run, folder.work)
+    folder.write(run)
     return run
+
+
+def _unsaid(line: str) -> None:
+    """Tell nobody."""
+
+
+class _Team:
+    """The processes that train together; torch is imported only where there are several."""
+
+    def __init__(self) -> None:
+        self._joined: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from finetune.training.team import Team
+
+            self._joined = Team()
+
+    def leader_first(self) -> AbstractContextManager[None]:
+        return self._joined.leader_first() if self._joined else nullcontext()
+
+    def same(self, folder: Path | None) -> Path | None:
+        """The first process's folder."""
+        if self._joined is None:
+            return folder
+        name = self._joined.same(str(folder.resolve()) if folder else "")
+        return Path(name) if name else None
 
 
 class _Clock:
@@ -240,15 +380,15 @@ def data_name(data: str | os.PathLike[str]) -> str:
     return Path(data).resolve().stem if os.fspath(data) != "demo" else "demo"
 
 
-def _command(
-    data: str | os.PathLike[str], model: str, strategy: str, seed: int, options: dict[str, Any]
-) -> str:
-    import shlex
-
-    words = ["finetune", *(["baseline"] if strategy in BASELINES else ["--strategy"]), strategy]
-    words += ["--data", os.fspath(data), "--model", model]
-    words += ["--seed", str(seed)] if seed else []
-    for name, value in options.items():
-        if value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+def _command(asked: _Asked) -> str:
+    words = ["finetune", *(["baseline"] if asked.strategy in BASELINES else ["--strategy"]), asked.strategy]
+    words += ["--data", asked.data, "--model", asked.model]
+    words += ["--seed", str(asked.seed)] if asked.seed else []
+    for name, value in asked.options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [flag if value else flag.replace("--", "--no-", 1)]
+        else:
+            for one in value if isinstance(value, (list, tuple)) else [value]:
+                words += [flag, str(one)]
     return shlex.join(words)

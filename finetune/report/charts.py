@@ -10,7 +10,7 @@ __all__ = ["Curve", "Mark", "Tick", "curve"]
 WIDTH, HEIGHT = 680, 280
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 46
 
-_NAMES = {"l2": "L2 strength", "c": "C", "k": "number of neighbours k", "lr": "learning rate"}
+_NAMES = {"l2": "L2 strength", "c": "C", "k": "number of neighbours k", "epochs": "epochs of training"}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -36,12 +36,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Curve:
-    """Cross-validated accuracy over one hyperparameter, ready to be drawn.
+    """Accuracy over one hyperparameter, ready to be drawn.
 
     Attributes
     ----------
     name : str
         The hyperparameter, in words.
+    folds : bool
+        Whether it is the mean over cross-validation's folds, and not that of one inner split.
     key : str
         Its key in the data.
     marks : list of Mark
@@ -54,6 +56,7 @@ class Curve:
     """
 
     name: str
+    folds: bool
     key: str
     marks: list[Mark]
     x_ticks: list[Tick]
@@ -74,8 +77,8 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
     ----------
     choice : mapping
         ``run.choice``. Each point of its ``curve`` holds the hyperparameter as first key, then
-        ``cv_accuracy``, and perhaps ``cv_std`` and more. The chosen value stands in `choice` under the
-        hyperparameter's own name.
+        ``cv_accuracy`` or ``validation_accuracy``, and perhaps ``cv_std`` and more. The chosen value
+        stands in `choice` under the hyperparameter's own name.
 
     Returns
     -------
@@ -88,12 +91,14 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
     key = next(iter(points[0]))
     points = sorted(points, key=lambda point: point[key])
     xs = [float(point[key]) for point in points]
+    folds = "cv_accuracy" in points[0]
+    scores = [point["cv_accuracy" if folds else "validation_accuracy"] for point in points]
     spread = [point.get("cv_std") or 0.0 for point in points]
-    lows = [point["cv_accuracy"] - s for point, s in zip(points, spread, strict=True)]
-    highs = [point["cv_accuracy"] + s for point, s in zip(points, spread, strict=True)]
+    lows = [score - s for score, s in zip(scores, spread, strict=True)]
+    highs = [score + s for score, s in zip(scores, spread, strict=True)]
     chosen = choice.get(key)
     if chosen not in xs:
-        chosen = max(points, key=lambda point: point["cv_accuracy"])[key]
+        chosen = xs[scores.index(max(scores))]
 
     # A grid of powers has its middle near its lower end, a grid of equal steps half-way up.
     logarithmic = xs[0] > 0 and xs[len(xs) // 2] < xs[-1] / 4
@@ -104,17 +109,18 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
     marks = [
         Mark(
             across(place(x)),
-            up(point["cv_accuracy"]),
+            up(score),
             up(max(0.0, low)),
             up(min(1.0, high)),
             x == chosen,
             dict(point),
         )
-        for x, low, high, point in zip(xs, lows, highs, points, strict=True)
+        for x, score, low, high, point in zip(xs, scores, lows, highs, points, strict=True)
     ]
     x_values = _decades(xs[0], xs[-1]) if logarithmic else _round_steps(xs[0], xs[-1], inside=True)
     return Curve(
         name=_NAMES.get(key, key.replace("_", " ")),
+        folds=folds,
         key=key,
         marks=marks,
         x_ticks=[Tick(across(place(x)), _power(x) if logarithmic else f"{x:g}") for x in x_values],

@@ -8,6 +8,7 @@ from finetune.runs.folder import PARTS, RunFolder, check_out
 from finetune.runs.machine import Environment, environment
 from finetune.runs.record import SCHEMA, Floor, Run, RunData, RunSplit, SkippedFile
 from finetune.runs.tables import MetricsLog, Prediction, read_metrics, read_predictions, write_predictions
+from finetune.runs.unfinished import Unfinished
 
 __all__ = [
     "PARTS",
@@ -21,6 +22,7 @@ __all__ = [
     "RunFolder",
     "RunSplit",
     "SkippedFile",
+    "Unfinished",
     "check_out",
     "environment",
     "read_metrics",

@@ -15,7 +15,7 @@ from finetune.errors import OptionError
 
 __all__ = ["STRATEGIES", "make_options"]
 
-STRATEGIES = ("probe",)
+STRATEGIES = ("probe", "last-layers", "full")
 
 
 def make_options(strategy: ModuleType, values: dict[str, Any]) -> Any:

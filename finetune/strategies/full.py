@@ -1,0 +1,135 @@
+"""All of the network learns, from the pretrained weights and with a small rate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from finetune.errors import OptionError
+from finetune.task import Task
+from finetune.training import parts
+from finetune.training.loop import Outcome
+from finetune.training.memory import spare_memory
+from finetune.training.network import build
+from finetune.training.procedure import Finetuned, finetune
+from finetune.training.settings import Defaults, Settings
+from finetune.training.sources import Phases, Pictures, batches
+from finetune.training.team import Team
+from zoo.backbone import Backbone
+from zoo.engines.memory import keep_freed_memory
+
+__all__ = ["Options", "finished", "fit"]
+
+#: Whether a training that is stopped can be gone on with.
+RESUMABLE = True
+
+
+@dataclass(frozen=True)
+class Options(Settings):
+    """What a user may set, besides :class:`finetune.training.settings.Settings`.
+
+    Attributes
+    ----------
+    size : int or None
+        Side of the images, in pixels; by default the network's own, or less where the pictures are smaller.
+    first_size : int or None
+        Side of the images in the first half of the epochs, which are then cheaper.
+    """
+
+    size: int | None = None
+    first_size: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, side in (("size", self.size), ("first-size", self.first_size)):
+            if side is not None and not 32 <= side <= 2048:
+                raise OptionError(f"Images {side} pixels a side are no use.", f"Give --{name} 32 to 2048.")
+
+
+def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
+    """Train the whole network.
+
+    Parameters
+    ----------
+    task : Task
+        Training images with their features.
+    backbone : Backbone
+        What the network is before.
+    options : Options
+
+    Returns
+    -------
+    Finetuned
+
+    Raises
+    ------
+    TrainingError
+        If the training comes to nothing.
+    """
+    keep_freed_memory()
+    team = Team()
+    network = build(backbone, len(task.classes), task.seed).to(team.device)
+    parts.freeze_all_but(network, parts.everything(network), options.bn)
+    own = backbone.preprocess
+    source = Pictures(task.train.paths, own, options.augmentation(), task.seed, spare_memory())
+    size = (options.size, options.size) if options.size else source.useful_size()
+    source = source.resized(size)
+    X = task.train.X if size == own.input_size else _features(network, backbone, source)
+    plan = options.plan(defaults(len(task.train)))
+    fed: Any = source
+    if options.first_size:
+        fed = Phases(source.resized((options.first_size,) * 2), source, plan.recipe.epochs // 2)
+    found = finetune(task, backbone, network, network, fed, X, plan, team)
+    return finished(task, backbone, network, size, *found, {"size": list(size)})
+
+
+def defaults(images: int) -> Defaults:
+    """Return what goes without saying, by the number of training images."""
+    epochs = int(np.clip(8_000 / images, 5, 20))
+    return Defaults(epochs, (3e-4, 1e-3, 3e-3), 2, layer_decay=0.9)
+
+
+def finished(
+    task: Task,
+    backbone: Backbone,
+    network: Any,
+    size: tuple[int, int],
+    outcome: Outcome,
+    choice: dict[str, Any],
+    temperature: float,
+    more: dict[str, Any],
+) -> Finetuned:
+    """Fold the temperature into a trained network's classifier, and say what is to be said of it."""
+    classifier: Any = network.get_submodule(backbone.classifier)
+    trained = {n for n, p in network.named_parameters() if p.requires_grad} | set(parts.buffers(network))
+    with torch.no_grad():
+        classifier.weight.div_(temperature)
+        classifier.bias.div_(temperature)
+    learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
+    warnings = []
+    if choice["epochs"] == choice["of_epochs"] > 1:
+        warnings.append("It was still getting better at the last epoch: more --epochs may serve.")
+    return Finetuned(
+        backbone, network, trained, task.classes, size, learned, {**choice, **more}, outcome.log, warnings
+    )
+
+
+def _features(network: Any, backbone: Backbone, source: Pictures) -> NDArray[np.float32]:
+    """The classifier's inputs at a size that the store has no features for."""
+    found: list[NDArray[np.float32]] = []
+    classifier = network.get_submodule(backbone.classifier)
+    handle = classifier.register_forward_pre_hook(
+        lambda module, given: found.append(given[0].float().flatten(1).cpu().numpy())
+    )
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    chunks = np.array_split(np.arange(len(source)), max(1, -(-len(source) // 32)))
+    with torch.inference_mode():
+        for given in batches(source, chunks, None):
+            network(given)
+    handle.remove()
+    for module, training in modes:
+        module.training = training
+    return np.concatenate(found)

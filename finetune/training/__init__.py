@@ -1,0 +1,1 @@
+"""Training of a network's own parameters: the one loop, and what it is fed with."""

@@ -1,0 +1,143 @@
+"""What the frozen part gives, for several views of each picture, computed once and kept.
+
+Pictures are usually augmented anew in each epoch, for which the whole network has to run each time. With a
+fixed number of views an epoch costs what the trained part costs.
+"""
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from finetune.training.augment import Augment
+from finetune.training.cut import Cut
+from zoo.backbone import Backbone
+from zoo.engines import BATCH
+from zoo.features import compute
+from zoo.spaces import BackboneSpace
+
+__all__ = ["ViewSpace", "activations", "most_views"]
+
+#: Pictures that are worked on at once; a whole number of batches.
+CHUNK = 16 * BATCH
+
+
+class ViewSpace:
+    """The frozen part's output for one view of a picture.
+
+    Parameters
+    ----------
+    front : BackboneSpace or TorchFront
+        What computes it.
+    size : (int, int)
+        Height and width of a view.
+    augment : Augment or None
+        How views differ.
+    number : int
+        Which view; 0 is the picture as for evaluation.
+    seed : int
+    """
+
+    def __init__(
+        self, front: Any, size: tuple[int, int], augment: Augment | None, number: int, seed: int
+    ) -> None:
+        self.width = front.width
+        self._front, self._size, self._augment, self._number, self._seed = front, size, augment, number, seed
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the rows depend on besides the image."""
+        if self._augment is None or not self._number:
+            return dict(self._front.identity)
+        view = {"number": self._number, "augment": self._augment.key, "seed": self._seed}
+        return {**self._front.identity, "view": view}
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Make the view of a picture; chance is a function of its pixels, and not of its place."""
+        if self._augment is None or not self._number:
+            return np.asarray(self._front.prepare(image))
+        rng = np.random.default_rng([self._seed, self._number, zlib.crc32(image.tobytes())])
+        return self._augment(image, self._size, rng)
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn views, (BATCH, height, width, 3), into rows, (BATCH, width)."""
+        return np.asarray(self._front.run(batch))
+
+
+class TorchFront:
+    """The frozen part run by torch, where it does not end with a module's output.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    cut : Cut
+    """
+
+    def __init__(self, backbone: Backbone, cut: Cut) -> None:
+        self.width = int(np.prod(cut.shape))
+        self.prepare = backbone.preprocess
+        self.identity = {**backbone.identity, "cut": f"{cut.head.code}", "precision": "fp32"}  # type: ignore[union-attr]
+        self._head = cut.head
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.prepare.mean, self.prepare.std))
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn images, (n, height, width, 3), into rows, (n, width)."""
+        images = torch.from_numpy(batch).permute(0, 3, 1, 2).float() * self._scale + self._shift
+        with torch.inference_mode():
+            return self._head(images).flatten(1).numpy()  # type: ignore[misc]
+
+
+def front(backbone: Backbone, cut: Cut, engine: str, precision: str, say: Callable[[str], None]) -> Any:
+    """Return what computes the tensor at a cut: an engine of the zoo where one can."""
+    if cut.module and len(cut.shape) == 3:
+        channels, height, _ = cut.shape
+        reduction = backbone.preprocess.input_size[0] // height
+        stage = {"module": cut.module, "reduction": reduction, "channels": channels}
+        tapped = Backbone.__new__(Backbone)
+        tapped.__dict__.update(backbone.__dict__)
+        tapped.config = {**backbone.config, "stages": [stage]}
+        space = BackboneSpace(tapped, engine, precision, say, (cut.module,), "none")
+        if space.width == np.prod(cut.shape):
+            return space
+    return TorchFront(backbone, cut)
+
+
+def most_views(images: int, shape: tuple[int, ...], limit: int) -> int:
+    """Return how many views of so many images fit into so many bytes, as float16; at least 1."""
+    return max(1, limit // max(1, 2 * images * int(np.prod(shape))))
+
+
+def activations(
+    paths: Sequence[Path],
+    spaces: Sequence[ViewSpace],
+) -> list[NDArray[np.float16]]:
+    """Compute the rows of several views.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The pictures.
+    spaces : sequence of ViewSpace
+        One a view.
+
+    Returns
+    -------
+    list of (n, width) float16 arrays
+        One a view. A number beyond float16's range, which no trained network gives, becomes its limit.
+    """
+    views = [np.empty((len(paths), space.width), np.float16) for space in spaces]
+    largest = float(np.finfo(np.float16).max)
+    for start in range(0, len(paths), CHUNK):
+        found = compute(paths[start : start + CHUNK], spaces)
+        if found.skipped:
+            raise next(iter(found.skipped.values()))
+        for view, matrix in zip(views, found.matrices, strict=True):
+            np.clip(matrix, -largest, largest, out=matrix)
+            view[start : start + len(matrix)] = matrix
+    return views

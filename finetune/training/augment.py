@@ -1,0 +1,118 @@
+"""Random views of a picture: what keeps a network from learning its few training pictures by heart.
+
+Every view is a function of the picture and of a seed, whatever thread makes it and in whatever order, which
+torchvision's transforms, drawing from global generators, are not. The parameters follow theirs.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from finetune.errors import OptionError
+
+__all__ = ["LEVELS", "Augment"]
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How views differ from the picture.
+
+    Attributes
+    ----------
+    scale : (float, float)
+        Least and largest share of the picture's area that a view shows.
+    ratio : float
+        A view is at most this much wider than high, or higher than wide, before it is made to fit.
+    jitter : float
+        Brightness, contrast and saturation are each multiplied by 1 - jitter to 1 + jitter.
+    flip : bool
+        Mirror every other view.
+    """
+
+    scale: tuple[float, float]
+    ratio: float
+    jitter: float
+    flip: bool = True
+
+    @classmethod
+    def of(cls, level: str, flip: bool = True) -> "Augment | None":
+        """Return a level's parameters.
+
+        Parameters
+        ----------
+        level : str
+            One of `LEVELS`.
+        flip : bool, optional
+            Whether mirrored pictures still are what they were; letters, for one, are not.
+
+        Returns
+        -------
+        Augment or None
+            None for no augmentation.
+
+        Raises
+        ------
+        OptionError
+            If there is no such level.
+        """
+        if level not in LEVELS:
+            raise OptionError(f"There is no augmentation {level!r}.", f"Choose one of {', '.join(LEVELS)}.")
+        found = LEVELS[level]
+        return found and cls(*found, flip)
+
+    @property
+    def key(self) -> str:
+        """A string that is equal for equal augmentation, for cache keys."""
+        low, high = self.scale
+        return f"area {low!r}-{high!r} ratio {self.ratio!r} jitter {self.jitter!r} flip {self.flip}"
+
+    def __call__(
+        self, image: Image.Image, size: tuple[int, int], rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
+        """Make one view.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            Of mode ``RGB``.
+        size : (int, int)
+            Height and width of the view.
+        rng : Generator
+            Where chance comes from.
+
+        Returns
+        -------
+        (height, width, 3) uint8 array
+        """
+        box = self._box(image.width, image.height, rng)
+        mirrored = self.flip and rng.random() < 0.5
+        factors = 1 + self.jitter * rng.uniform(-1, 1, 3)
+        view = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
+        if mirrored:
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        for kind, factor in zip(_ENHANCERS, factors, strict=True):
+            view = kind(view).enhance(float(factor))
+        return np.array(view)
+
+    def _box(self, width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """A rectangle of random area and aspect ratio, no longer than the picture on either side."""
+        area = rng.uniform(*self.scale) * width * height
+        aspect = math.exp(rng.uniform(-1, 1) * math.log(self.ratio))
+        across = min(math.sqrt(area * aspect), width)
+        down = min(math.sqrt(area / aspect), height)
+        left, top = rng.uniform(0, width - across), rng.uniform(0, height - down)
+        return left, top, left + across, top + down
+
+
+_ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+
+#: Area, ratio and jitter by name. ``light`` leaves every object recognisable; ``strong`` is what networks
+#: are trained with on ImageNet from nothing (Szegedy et al. 2015: areas from 0.08, ratios to 4/3), but milder.
+LEVELS: dict[str, tuple[tuple[float, float], float, float] | None] = {
+    "none": None,
+    "light": ((0.6, 1.0), 1.15, 0.2),
+    "strong": ((0.25, 1.0), 4 / 3, 0.4),
+}

@@ -1,0 +1,268 @@
+"""From a pretrained network to a trained one: what ``last-layers`` and ``full`` have in common.
+
+The classifier begins as the probe's (Kumar et al. 2022, "Fine-tuning can distort pretrained features and
+underperform out-of-distribution": a random one would first undo what the network knows). The rate and the
+number of epochs are chosen on a fifth of the training images, with a classifier that has not seen them; then
+all training images are trained on with these.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from finetune.evaluation.calibration import fit_temperature
+from finetune.saved import save_network
+from finetune.strategies import probe
+from finetune.strategies.linear import Linear, Problems, solve
+from finetune.task import Images, Task
+from finetune.training import parts
+from finetune.training.checkpoint import Checkpoints
+from finetune.training.learner import Diverged
+from finetune.training.loop import Job, Outcome, train
+from finetune.training.network import depthwise_in_fp32, set_head
+from finetune.training.recipe import Recipe
+from finetune.training.sources import Pictures, Rows, batches
+from finetune.training.team import Team
+from zoo.backbone import Backbone
+
+__all__ = ["Finetuned", "Plan", "finetune"]
+
+#: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
+MOST_BEYOND = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the rate and the epochs are chosen.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        Its epochs are the most that are tried, its rate is replaced by the best of `rates`.
+    rates : tuple of float
+        Tried in short trainings; with one there is nothing to choose.
+    trial_epochs : int
+        How long these are.
+    start : str
+        ``probe`` or ``random``: what the classifier begins as.
+    """
+
+    recipe: Recipe
+    rates: tuple[float, ...]
+    trial_epochs: int
+    start: str = "probe"
+
+
+@dataclass(eq=False)
+class Finetuned:
+    """A trained network.
+
+    Attributes
+    ----------
+    backbone : Backbone
+        What it was before.
+    network : Module
+        What it is now, the temperature folded into its classifier.
+    trained : set of str
+        Names of the tensors that may differ.
+    classes : tuple of str
+        Names of its outputs.
+    input_size : (int, int)
+        Height and width of the images that it was trained on.
+    trained_parameters : int
+        How many numbers were learned.
+    choice, log, warnings
+        As in :class:`finetune.task.Trained`.
+    """
+
+    backbone: Backbone
+    network: Any
+    trained: set[str]
+    classes: tuple[str, ...]
+    input_size: tuple[int, int]
+    trained_parameters: int
+    choice: dict[str, Any]
+    log: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def logits(self, images: Images) -> NDArray[np.float32]:
+        """Return calibrated scores, (n, c): their softmax is the class probabilities."""
+        preprocess = dataclasses.replace(self.backbone.preprocess, input_size=self.input_size)
+        pictures = Pictures(images.paths, preprocess, None, 0, limit=0)
+        network = self.network.eval()
+        device = next(network.parameters()).device
+        chunks = np.array_split(np.arange(len(images)), max(1, -(-len(images) // 32)))
+        with torch.inference_mode():
+            scores = [network(given.to(device)).float().cpu() for given in batches(pictures, chunks, None)]
+        return np.asarray(torch.cat(scores).numpy())
+
+    def save(self, folder: Path) -> None:
+        """Write the network into `folder`, in timm's layout."""
+        state = self.network.state_dict()
+        tensors = {name: state[name].detach().cpu().contiguous().numpy() for name in sorted(self.trained)}
+        size = None if self.input_size == self.backbone.preprocess.input_size else self.input_size
+        save_network(folder, self.backbone, tensors, self.classes, size)
+
+
+def finetune(
+    task: Task,
+    backbone: Backbone,
+    network: Any,
+    tail: torch.nn.Module,
+    source: Any,
+    X: NDArray[np.float32],
+    plan: Plan,
+    team: Team,
+) -> tuple[Outcome, dict[str, Any], float]:
+    """Choose the rate and the epochs, then train on all training images.
+
+    Parameters
+    ----------
+    task : Task
+    backbone : Backbone
+        What the network was before.
+    network : Module
+        In the mode to train in, with what learns asking for gradients; trained afterwards.
+    tail : Module
+        Its trained part.
+    source : Source
+        The tail's inputs, by the rows of the task's images.
+    X : (n, d) float32 array
+        The classifier's inputs before anything is trained, for it to begin with.
+    plan : Plan
+    team : Team
+
+    Returns
+    -------
+    outcome : Outcome
+        Of the last training.
+    choice : dict
+        What was chosen and how it fared.
+    temperature : float
+        What the scores are to be divided by.
+    """
+    legs = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
+    job = Job(network, tail, source, task.train.labels, len(task.classes), task.seed, team, task.say)
+    start = _snapshot(network)
+    inner, validation = task.folds.pairs[0]
+    head = _Heads(task, backbone, X, plan.start)
+
+    def begin(rows: Rows) -> None:
+        _restore(network, start)
+        head.put(network, rows)
+
+    with depthwise_in_fp32(network):
+        rate, tried = _best_rate(job, plan, legs, inner, validation, begin)
+        recipe = dataclasses.replace(plan.recipe, rate=rate)
+        begin(inner)
+        found = train(job, inner, recipe, legs.leg("epochs"), "choosing epochs", validation=validation)
+        begin(np.arange(len(task.train)))
+        rows = np.arange(len(task.train))
+        outcome = train(job, rows, recipe, legs.leg("final"), "training", until=found.best)
+    assert found.logits is not None
+    labels = task.train.labels[validation]
+    right = found.logits.argmax(axis=1) == labels
+    # Without a mistake there is nothing to tell how sure is too sure; being surer yet would be a guess.
+    temperature = max(1.0 if right.all() else 0.0, fit_temperature(found.logits, labels))
+    choice = {
+        "rate": rate,
+        "epochs": found.best,
+        "of_epochs": recipe.epochs,
+        "validation_accuracy": float(right.mean()),
+        "n_validation": len(labels),
+        "cv_accuracy": None,
+        "cv_std": None,
+        "temperature": temperature,
+        "rates": tried,
+        "curve": [_point(line) for line in found.log],
+    }
+    return outcome, choice, temperature
+
+
+def _point(line: dict[str, Any]) -> dict[str, Any]:
+    """What an epoch on the inner part came to."""
+    kept = ("validation_accuracy", "validation_loss", "loss", "accuracy")
+    return {"epochs": line["epoch"], **{key: line[key] for key in kept}}
+
+
+def _best_rate(
+    job: Job,
+    plan: Plan,
+    legs: Checkpoints,
+    inner: Rows,
+    validation: Rows,
+    begin: Callable[[Rows], None],
+) -> tuple[float, list[dict[str, Any]]]:
+    """Try the rates in short trainings; the lowest loss on the validation rows wins."""
+    if len(plan.rates) == 1:
+        return plan.rates[0], []
+    judged: dict[float, float] = {}
+
+    def judge(rate: float) -> None:
+        recipe = dataclasses.replace(plan.recipe, rate=rate, epochs=plan.trial_epochs)
+        begin(inner)
+        leg = legs.leg(f"rate-{rate:g}")
+        try:
+            judged[rate] = train(job, inner, recipe, leg, f"rate {rate:g}", validation=validation).judged
+        except Diverged:
+            judged[rate] = math.inf
+
+    for rate in plan.rates:
+        judge(rate)
+    for _ in range(MOST_BEYOND):
+        rates = sorted(judged)
+        best = min(rates, key=lambda rate: judged[rate])
+        if best not in (rates[0], rates[-1]):
+            break
+        judge(float(f"{best * (rates[1] / rates[0]) ** (1 if best == rates[-1] else -1):.1g}"))
+    best = min(judged, key=lambda rate: judged[rate])
+    if math.isinf(judged[best]):
+        raise Diverged(f"The loss was lost at every rate from {min(judged):g}.", "Give a lower --rate.")
+    tried = [
+        {"rate": rate, "validation_loss": None if math.isinf(loss) else loss, "of_epochs": plan.trial_epochs}
+        for rate, loss in sorted(judged.items())
+    ]
+    return best, tried
+
+
+class _Heads:
+    """Classifiers to begin with, each fitted to the rows that are then trained on."""
+
+    def __init__(self, task: Task, backbone: Backbone, X: NDArray[np.float32], start: str) -> None:
+        self._task, self._name, self._X = task, backbone.classifier, X
+        self._l2: float | None = None
+        self._temperature = 1.0
+        if start == "probe":
+            options = probe.Options()
+            images = dataclasses.replace(task.train, X=X)
+            choice = probe.fit(dataclasses.replace(task, train=images), backbone, options).choice
+            self._l2, self._temperature = choice["l2"], choice["temperature"]
+
+    def put(self, network: Any, rows: Rows) -> None:
+        if self._l2 is None:
+            return
+        y = self._task.train.labels[rows]
+        problem = Problems(self._X[rows], y, np.ones((1, len(y)), np.float32), len(self._task.classes))
+        found: Linear = problem.classifier(solve(problem, self._l2))
+        T = np.float32(self._temperature)
+        set_head(network, self._name, found.W / T, found.b / T)
+
+
+def _snapshot(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What training may move, as it is."""
+    learned = {n: p for n, p in network.named_parameters() if p.requires_grad}
+    return {n: t.detach().clone() for n, t in {**learned, **parts.buffers(network)}.items()}
+
+
+def _restore(network: torch.nn.Module, kept: dict[str, torch.Tensor]) -> None:
+    state = network.state_dict()
+    with torch.no_grad():
+        for name, tensor in kept.items():
+            state[name].copy_(tensor)
