@@ -99,6 +99,9 @@ class TrainingFlags:
     patience: Annotated[
         int | None, _flag(_FINE, "Epochs without improvement before the search for their number ends (5).")
     ] = None
+    tensorboard: Annotated[
+        str | None, _flag(_FINE, "Folder for TensorBoard, where each epoch's numbers are written too.")
+    ] = None
     amp: Annotated[bool | None, _flag(_FINE, "Train in bfloat16; by default where the processor has it.")] = (
         None
     )

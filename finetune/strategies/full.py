@@ -88,7 +88,7 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
 def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
     epochs = int(np.clip(8_000 / images, 5, 20))
-    return Defaults(epochs, (3e-4, 1e-3, 3e-3), 2, layer_decay=0.9)
+    return Defaults(epochs, (1e-3, 3e-4, 3e-3), 2, layer_decay=0.9)
 
 
 def finished(
@@ -109,7 +109,7 @@ def finished(
         classifier.bias.div_(temperature)
     learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
     warnings = []
-    if choice["epochs"] == choice["of_epochs"] > 1:
+    if choice["epochs"] == choice["of_epochs"] > 1 and choice["validation_accuracy"] < 1:
         warnings.append("It was still getting better at the last epoch: more --epochs may serve.")
     return Finetuned(
         backbone, network, trained, task.classes, size, learned, {**choice, **more}, outcome.log, warnings

@@ -107,4 +107,4 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
 def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
     epochs = int(np.clip(20_000 / images, 8, 40))
-    return Defaults(epochs, (3e-4, 1e-3, 3e-3), max(2, epochs // 3))
+    return Defaults(epochs, (1e-3, 3e-4, 3e-3), max(2, epochs // 3))

@@ -110,7 +110,7 @@ class Augment:
 _ENHANCERS = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
 
 #: Area, ratio and jitter by name. ``light`` leaves every object recognisable; ``strong`` is what networks
-#: are trained with on ImageNet from nothing (Szegedy et al. 2015: areas from 0.08, ratios to 4/3), but milder.
+#: are trained with on ImageNet from nothing (Szegedy et al. 2015: areas from 0.08, ratios to 4/3), milder.
 LEVELS: dict[str, tuple[tuple[float, float], float, float] | None] = {
     "none": None,
     "light": ((0.6, 1.0), 1.15, 0.2),

@@ -47,6 +47,8 @@ class Job:
     team : Team
     say : callable
         Told in one line of what the user should know.
+    show : callable
+        Given the training's name and each epoch's line.
     """
 
     network: nn.Module
@@ -57,6 +59,7 @@ class Job:
     seed: int
     team: Team
     say: Callable[[str], None]
+    show: Callable[[str, dict[str, Any]], None] = lambda name, line: None
 
 
 @dataclass
@@ -104,6 +107,7 @@ def train(
     *,
     validation: Rows | None = None,
     until: int | None = None,
+    hopeless: Callable[[list[dict[str, Any]]], bool] = lambda log: False,
 ) -> Outcome:
     """Train from where the network stands.
 
@@ -122,6 +126,8 @@ def train(
         Rows to look at after each epoch; with them it ends early when it gets no better.
     until : int, optional
         Stop after this many epochs of those that the schedule is laid out for.
+    hopeless : callable, optional
+        Given the epochs' lines so far, says whether to stop.
 
     Returns
     -------
@@ -141,7 +147,7 @@ def train(
     outcome = _resumed(leg, learner)
     with progress(name, until * len(rows)) as advance:
         advance(outcome.epoch * len(rows))
-        while outcome.epoch < until and (validation is None or outcome.stale() < recipe.patience):
+        while outcome.epoch < until and outcome.stale() < recipe.patience and not hopeless(outcome.log):
             _epoch(job, rows, recipe, learner, outcome, leg, per_epoch, advance)
             if recipe.ema:
                 learner.use_average()
@@ -149,6 +155,7 @@ def train(
                 _look(job, learner, validation, recipe, outcome)
             else:
                 outcome.best = outcome.epoch
+            job.show(name, outcome.log[-1])
             last = outcome.epoch == until
             if recipe.ema and not last:
                 learner.use_average()

@@ -23,6 +23,7 @@ from finetune.strategies import probe
 from finetune.strategies.linear import Linear, Problems, solve
 from finetune.task import Images, Task
 from finetune.training import parts
+from finetune.training.board import board
 from finetune.training.checkpoint import Checkpoints
 from finetune.training.learner import Diverged
 from finetune.training.loop import Job, Outcome, train
@@ -36,6 +37,9 @@ __all__ = ["Finetuned", "Plan", "finetune"]
 
 #: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
 MOST_BEYOND = 2
+
+#: A trial is given up when its loss is so many times that of another after as many epochs.
+HOPELESS = 1.5
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,15 @@ class Plan:
         How long these are.
     start : str
         ``probe`` or ``random``: what the classifier begins as.
+    tensorboard : str or None
+        Folder for TensorBoard.
     """
 
     recipe: Recipe
     rates: tuple[float, ...]
     trial_epochs: int
     start: str = "probe"
+    tensorboard: str | None = None
 
 
 @dataclass(eq=False)
@@ -149,7 +156,8 @@ def finetune(
         What the scores are to be divided by.
     """
     legs = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
-    job = Job(network, tail, source, task.train.labels, len(task.classes), task.seed, team, task.say)
+    show = board(plan.tensorboard if team.rank == 0 else None)
+    job = Job(network, tail, source, task.train.labels, len(task.classes), task.seed, team, task.say, show)
     start = _snapshot(network)
     inner, validation = task.folds.pairs[0]
     head = _Heads(task, backbone, X, plan.start)
@@ -204,15 +212,28 @@ def _best_rate(
     if len(plan.rates) == 1:
         return plan.rates[0], []
     judged: dict[float, float] = {}
+    rungs: dict[int, float] = {}  # the lowest loss of any trial after each epoch
 
     def judge(rate: float) -> None:
         recipe = dataclasses.replace(plan.recipe, rate=rate, epochs=plan.trial_epochs)
         begin(inner)
-        leg = legs.leg(f"rate-{rate:g}")
         try:
-            judged[rate] = train(job, inner, recipe, leg, f"rate {rate:g}", validation=validation).judged
+            found = train(
+                job,
+                inner,
+                recipe,
+                legs.leg(f"rate-{rate:g}"),
+                f"rate {rate:g}",
+                validation=validation,
+                hopeless=lambda log: bool(log) and log[-1]["validation_loss"] > HOPELESS * _rung(rungs, log),
+            )
         except Diverged:
             judged[rate] = math.inf
+            return
+        judged[rate] = found.judged
+        for line in found.log:
+            loss = line["validation_loss"]
+            rungs[line["epoch"]] = min(loss, rungs.get(line["epoch"], math.inf))
 
     for rate in plan.rates:
         judge(rate)
@@ -232,11 +253,16 @@ def _best_rate(
     return best, tried
 
 
+def _rung(rungs: dict[int, float], log: list[dict[str, Any]]) -> float:
+    return rungs.get(log[-1]["epoch"], math.inf)
+
+
 class _Heads:
     """Classifiers to begin with, each fitted to the rows that are then trained on."""
 
     def __init__(self, task: Task, backbone: Backbone, X: NDArray[np.float32], start: str) -> None:
         self._task, self._name, self._X = task, backbone.classifier, X
+        self._fitted: dict[bytes, Linear] = {}
         self._l2: float | None = None
         self._temperature = 1.0
         if start == "probe":
@@ -248,9 +274,11 @@ class _Heads:
     def put(self, network: Any, rows: Rows) -> None:
         if self._l2 is None:
             return
-        y = self._task.train.labels[rows]
-        problem = Problems(self._X[rows], y, np.ones((1, len(y)), np.float32), len(self._task.classes))
-        found: Linear = problem.classifier(solve(problem, self._l2))
+        if (key := rows.tobytes()) not in self._fitted:
+            y = self._task.train.labels[rows]
+            problem = Problems(self._X[rows], y, np.ones((1, len(y)), np.float32), len(self._task.classes))
+            self._fitted[key] = problem.classifier(solve(problem, self._l2))
+        found = self._fitted[key]
         T = np.float32(self._temperature)
         set_head(network, self._name, found.W / T, found.b / T)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from finetune.errors import OptionError
 from finetune.training.augment import Augment
+from finetune.training.board import check_board
 from finetune.training.procedure import Plan
 from finetune.training.recipe import Recipe
 from zoo.engines.machine import has_bf16
@@ -35,6 +36,8 @@ class Settings:
         ``probe`` or ``random``: the classifier to begin with.
     amp : bool or None
         Compute in bfloat16; by default where the processor has it.
+    tensorboard : str or None
+        Folder for TensorBoard, where each epoch's line is written too.
     batch, optimizer, momentum, weight_decay, schedule, warmup, layer_decay, clip, accumulate, smoothing, \
 mixup, cutmix, ema, class_weight, sampling, bn, patience
         As in :class:`finetune.training.recipe.Recipe`.
@@ -63,11 +66,13 @@ mixup, cutmix, ema, class_weight, sampling, bn, patience
     flip: bool = True
     start: str = "probe"
     amp: bool | None = None
+    tensorboard: str | None = None
 
     def __post_init__(self) -> None:
         if self.start not in ("probe", "random"):
             raise OptionError(f"There is no start {self.start!r}.", "Choose probe or random.")
         Augment.of(self.augment)
+        check_board(self.tensorboard)
         # Faults are found now, and not after a long computation.
         self.plan(Defaults(epochs=1, rates=(1e-3,), trial_epochs=1))
 
@@ -98,7 +103,7 @@ mixup, cutmix, ema, class_weight, sampling, bn, patience
             **{name: getattr(self, name) for name in _PLAIN},
         )
         rates = defaults.rates if self.rate is None else (self.rate,)
-        return Plan(recipe, rates, min(defaults.trial_epochs, recipe.epochs), self.start)
+        return Plan(recipe, rates, min(defaults.trial_epochs, recipe.epochs), self.start, self.tensorboard)
 
 
 @dataclass(frozen=True)
