@@ -1,6 +1,7 @@
 """Engines beside timm as it comes, computing only, in one process run.
 
     python benchmarks/engines.py [--model efficientnet_lite0] [--images FOLDER] [--repeats 5] [--json]
+        [--precision int8]
     python benchmarks/engines.py --model resnet50 --random
 
 The peer is what a user would write: timm.create_model(...).eval(), inference_mode, float32 images of
@@ -30,13 +31,15 @@ from torch import nn
 from zoo.backbone import load
 from zoo.engines import BATCH, ENGINES, EngineError, Readout, build
 from zoo.engines.bf16 import worst_cosine
+from zoo.engines.contract import offers
 from zoo.engines.machine import machine
 from zoo.engines.notes import versions
 from zoo.engines.photographs import photographs
 from zoo.images import open_image
 
 #: GFLOP/s that a 3 x 3 convolution through oneDNN reached on the 2-core machine of docs/performance.md.
-PEAK = {"fp32": 450, "bf16": 975}
+#: Of int8 it was not measured.
+PEAK = {"fp32": 450, "bf16": 975, "int8": None}
 PEER = ("timm eager", "fp32")
 
 
@@ -98,16 +101,18 @@ def tell(line):
     print(line, file=sys.stderr)
 
 
-def engines_of(backbone):
+def engines_of(backbone, precisions):
     """Every engine and precision that can be had here, and which `auto` takes."""
     made = {}
-    for precision in ("fp32", "bf16"):
+    for precision in precisions:
         for engine in ENGINES:
             try:
-                made[engine, precision] = build(backbone, engine, precision)
+                if offers(engine, precision):
+                    made[engine, precision] = build(backbone, engine, precision)
             except EngineError as error:
                 tell(f"{engine} {precision}: {error}")
-    chosen = {p: build(backbone, "auto", p, n_images=10**6, say=tell).name for p in ("fp32", "bf16")}
+    had = {precision for _, precision in made}
+    chosen = {p: build(backbone, "auto", p, n_images=10**6, say=tell).name for p in had}
     return made, chosen
 
 
@@ -155,8 +160,8 @@ def seconds_each(runners, batch, repeats):
     return {key: statistics.median(values) for key, values in taken.items()}
 
 
-def measure(backbone, pixels, repeats):
-    made, chosen = engines_of(backbone)
+def measure(backbone, pixels, repeats, precisions):
+    made, chosen = engines_of(backbone, precisions)
     runners = {key: partial(timed, engine) for key, engine in made.items()}
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
     with peer_of(backbone) as peer:
@@ -172,12 +177,12 @@ def measure(backbone, pixels, repeats):
             {
                 "engine": engine,
                 "precision": precision,
-                "auto": chosen[precision] == engine,
+                "auto": chosen.get(precision) == engine,
                 "images_per_second": round(rate, 1),
                 "ratio": round(seconds[PEER] / taken, 2),
                 "worst_cosine": round(cosine, 6),
                 "gflops": round(rate * gflops),
-                "share": round(rate * gflops / PEAK[precision], 3),
+                "share": PEAK[precision] and round(rate * gflops / PEAK[precision], 3),
             }
         )
     return results
@@ -195,7 +200,7 @@ def table(results, title):
             f"{row['ratio']:.1f}",
             f"{row['worst_cosine']:.5f}",
             f"{row['gflops']}",
-            f"{row['share']:.0%}",
+            f"{row['share']:.0%}" if row["share"] else "",
         )
     return shown
 
@@ -210,12 +215,18 @@ def main():
         "--images", help="folder of images to compare on; by default crops of two photographs"
     )
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--precision",
+        action="append",
+        choices=list(PEAK),
+        help="may be said several times; by default fp32 and bf16",
+    )
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         backbone = load(random_folder(given.model, folder) if given.random else given.model)
         pixels = pixels_of(backbone, given.images)
-        results = measure(backbone, pixels, given.repeats)
+        results = measure(backbone, pixels, given.repeats, given.precision or ["fp32", "bf16"])
     about = {**machine(), **versions("torch", "timm", "openvino", "onnxruntime"), "images": len(pixels)}
     if given.json:
         print(json.dumps({"model": given.model, **about, "results": results}, indent=1))

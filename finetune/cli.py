@@ -7,12 +7,16 @@ stand inside the functions, so that ``finetune --help`` answers at once.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from finetune.flags import ProbeFlags, TrainingFlags, given
 from zoo.console import epilogue, print_json, stdout
 from zoo.console import run as run_app
+
+if TYPE_CHECKING:
+    from finetune.runs import Run
 
 __all__ = ["app", "main"]
 
@@ -21,6 +25,8 @@ app = App(
     help_epilogue=epilogue(
         "finetune --strategy probe",
         "finetune --strategy probe --data photos/ --out runs/first",
+        "finetune --strategy last-layers --data photos/ --layers 2",
+        "finetune --strategy full --data photos/ --epochs 10",
         "finetune --data photos/ --model efficientnet_lite2 --json > run.json",
         "finetune predict runs/first new-photos/",
     ),
@@ -32,10 +38,10 @@ Json = Annotated[
 ]
 Engine = Annotated[str, Parameter(help="What runs the network: auto, openvino, onnxruntime or torch.")]
 Precision = Annotated[
-    Literal["fp32", "bf16", "auto"],
+    Literal["fp32", "bf16", "int8", "auto"],
     Parameter(
-        help="bf16 is faster where the processor has it, and a little less exact; auto takes it where it is"
-        " exact enough."
+        help="bf16 is faster where the processor has it, and a little less exact, int8 more so; auto takes"
+        " bf16 where it is exact enough."
     ),
 ]
 Data = Annotated[
@@ -62,17 +68,17 @@ def train(
     *,
     data: Data = "demo",
     strategy: Annotated[
-        str, Parameter(help="What is trained. probe: a linear classifier on the frozen network's features.")
+        str,
+        Parameter(
+            help="What is trained. probe: a linear classifier on the frozen network's features. last-layers:"
+            " the network's last stage too. full: all of it."
+        ),
     ] = "probe",
     model: Model = "efficientnet_lite0",
     out: Out = None,
     seed: Seed = 0,
-    loss: Annotated[
-        str | None, Parameter(help="probe: softmax (the default) or hinge, the multi-class SVM loss.")
-    ] = None,
-    class_weight: Annotated[
-        str | None, Parameter(help="probe: balanced lets every class count the same.")
-    ] = None,
+    probe: ProbeFlags | None = None,
+    training: TrainingFlags | None = None,
     strict: Strict = False,
     engine: Engine = "auto",
     precision: Precision = "fp32",
@@ -84,7 +90,6 @@ def train(
     With no command, trains. Everything is chosen by cross-validation on the training images; the
     held-out ones are looked at once.
     """
-    from finetune.screen import print_run
     from finetune.train import fit
     from zoo.registry import load_registry
 
@@ -99,16 +104,27 @@ def train(
         precision=precision,
         registry=load_registry(registry),
         say=_say,
-        loss=loss,
-        class_weight=class_weight,
+        **given(probe, training),
     )
-    if json:
-        print(result.to_json(), end="")
-    else:
-        print_run(result, stdout())
+    _print_result(result, json)
 
 
 app.command(train, name="train")
+
+
+@app.command(help_epilogue=epilogue("finetune resume runs/photos-full-001"))
+def resume(
+    run: Annotated[Path, Parameter(help="The run, as it was named when the training began.")],
+    *,
+    json: Json = False,
+    registry: RegistryFile = None,
+) -> None:
+    """Go on with a training that was interrupted; the result is that of one never stopped."""
+    from finetune import train as room
+    from zoo.registry import load_registry
+
+    result = room.resume(run, registry=load_registry(registry), say=_say)
+    _print_result(result, json)
 
 
 @app.command(
@@ -144,7 +160,6 @@ def baseline(
     """Fit what a strategy must beat, on the same features, images and folds; the run is an ordinary one."""
     from finetune.baselines import BASELINES
     from finetune.methods import check_methods
-    from finetune.screen import print_run
     from finetune.train import fit
     from zoo.registry import load_registry
 
@@ -165,10 +180,7 @@ def baseline(
         weights=weights,
         class_weight=class_weight,
     )
-    if json:
-        print(result.to_json(), end="")
-    else:
-        print_run(result, stdout())
+    _print_result(result, json)
 
 
 @app.command(
@@ -303,6 +315,60 @@ def predict(
     return 0 if rows else 2
 
 
+@app.command(
+    help_epilogue=epilogue(
+        "finetune check --data photos/",
+        "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
+    )
+)
+def check(
+    *,
+    data: Data = "demo",
+    model: Model = "efficientnet_lite0",
+    strategy: Annotated[str, Parameter(help="What you mean to train.")] = "probe",
+    out: Annotated[
+        Path | None, Parameter(help="Folder for what is found; by default a new one below runs/.")
+    ] = None,
+    seed: Seed = 0,
+    loss: Annotated[
+        str | None, Parameter(help="probe: softmax (the default) or hinge, the multi-class SVM loss.")
+    ] = None,
+    class_weight: Annotated[
+        str | None, Parameter(help="probe: balanced lets every class count the same.")
+    ] = None,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+    registry: RegistryFile = None,
+) -> int:
+    """Look for what would spoil a training: in the images, their labels, and the mathematics.
+
+    Each line says what was found, what it should be, and what to do. The exit code is 1 if a check fails.
+    """
+    from finetune import checks
+    from finetune.checks.tables import print_checks
+    from zoo.registry import load_registry
+
+    found = checks.check(
+        data,
+        model,
+        strategy,
+        seed=seed,
+        out=out,
+        engine=engine,
+        precision=precision,
+        registry=load_registry(registry),
+        say=_say,
+        loss=loss,
+        class_weight=class_weight,
+    )
+    if json:
+        print_json(found.to_dict())
+    else:
+        print_checks(found, stdout())
+    return 1 if found.status == "fail" else 0
+
+
 @app.command(help_epilogue=epilogue("finetune report runs/first"))
 def report(run: Annotated[Path, Parameter(help="A run folder.")]) -> None:
     """Write a run's report.html anew."""
@@ -310,6 +376,18 @@ def report(run: Annotated[Path, Parameter(help="A run folder.")]) -> None:
     from finetune.runs import Run
 
     print(write_report(Run.load(run), run))
+
+
+def _print_result(run: "Run", json: bool) -> None:
+    from finetune.screen import print_run
+    from finetune.train import is_follower
+
+    if is_follower():
+        return
+    if json:
+        print(run.to_json(), end="")
+    else:
+        print_run(run, stdout())
 
 
 def _print_predictions(rows: list[dict[str, Any]]) -> None:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from zoo.cache_cli import app as cache_app
 from zoo.console import EPILOGUE, epilogue, print_json, run, stdout
 
 if TYPE_CHECKING:
+    from zoo.output import Table
     from zoo.registry import Entry
+    from zoo.spaces import BackboneSpace
 
 __all__ = ["app", "main"]
 
@@ -24,6 +27,7 @@ app = App(
     help_epilogue=EPILOGUE,
     help_format="plaintext",
 )
+app.command(cache_app)
 
 RegistryFile = Annotated[
     Path | None,
@@ -122,44 +126,74 @@ def pull(*names: str, registry: RegistryFile = None) -> None:
 @app.command(
     help_epilogue=epilogue(
         "zoo extract efficientnet_lite0 photos/ -o features.npz",
-        "zoo extract hf-hub:timm/resnet50.a1_in1k photos/ -o features.npz --precision bf16",
+        "zoo extract efficientnet_lite0 photos/ -o features.parquet --layer stages.2 --layer blocks.4",
+        "zoo extract hf-hub:timm/resnet50.a1_in1k photos/ -o features.npy --precision bf16",
     )
 )
 def extract(
     model: Annotated[str, Parameter(help="A name, written as for zoo show.")],
     folder: Annotated[Path, Parameter(help="Images, in class folders or not.")],
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"], help="Where to write; ends in .npz.")],
-    engine: Annotated[str, Parameter(help="What runs the network: auto, openvino or torch.")] = "auto",
-    precision: Annotated[str, Parameter(help="fp32 or bf16.")] = "fp32",
+    output: Annotated[
+        Path,
+        Parameter(
+            name=["--output", "-o"],
+            help="Where to write; ends in .npz, .npy, .parquet or .safetensors.",
+        ),
+    ],
+    layer: Annotated[
+        tuple[str, ...],
+        Parameter(help="Read this stage, such as blocks.4 or stages.2, or features; may be repeated."),
+    ] = (),
+    pool: Annotated[str, Parameter(help="How stages are pooled: avg, max, gem or none.")] = "avg",
+    engine: Annotated[
+        str, Parameter(help="What runs the network: auto, openvino, onnxruntime or torch.")
+    ] = "auto",
+    precision: Annotated[str, Parameter(help="fp32, bf16 or auto.")] = "fp32",
+    exact_decoding: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Decode large JPEGs in full, as timm does.",
+        ),
+    ] = False,
+    json: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Print JSON instead of a line.")
+    ] = False,
     registry: RegistryFile = None,
 ) -> None:
     """Compute a network's features of all images below a folder.
 
-    The file holds X (n, d) float32, y with the class names (-1 for an image in no class folder), the
-    paths, and what the features depend on. Files that are no readable images are left out and named.
+    The file holds features (n, d) float32 with the classes (-1 for an image in no class folder), the paths,
+    and what the features depend on; where several layers are read, an array for each. Files that are no
+    readable images are left out and named. What was computed is kept: interrupted, the same command goes on.
     """
     from zoo.backbone import load
     from zoo.errors import DataError
-    from zoo.features import extract as extract_features
+    from zoo.filling import fill
     from zoo.folder import scan
-    from zoo.output import check_output, write_features
+    from zoo.output import Table, check_output, write_output
     from zoo.registry import load_registry
+    from zoo.spaces import BackboneSpace
 
     check_output(output)
     found = scan(folder)
     if not found.files:
         raise DataError(f"There is no image in {folder}.", "Name a folder with images.")
     backbone = load(model, registry=load_registry(registry))
-    features = extract_features(
-        backbone, found.files, engine=engine, precision=precision, skip_unreadable=True
-    )
-    for error in features.skipped.values():
+    space = BackboneSpace(backbone, engine, precision, _say, layer, pool, exact_decoding)
+    filled = fill(found.files, [space])
+    for error in filled.skipped.values():
         print(f"skipped {error.args[0]}: {error.reason}", file=sys.stderr)
-    if not len(features):
+    if not len(filled):
         raise DataError(f"No file in {folder} is a readable image.", "Name a folder with images.")
-    classes = write_features(output, features, folder, model)
-    print(f"{output}: {len(features)} images of {len(classes)} classes, {features.X.shape[1]} features each")
+    table = Table.of(filled, space, folder, model)
+    write_output(output, table)
+    if json:
+        print_json(_summary(output, table, space))
+    else:
+        _print_summary(output, table)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -176,6 +210,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     return run(app, argv)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _summary(output: Path, table: "Table", space: "BackboneSpace") -> dict[str, Any]:
+    filled = table.filled
+    return {
+        "output": str(output),
+        "images": len(table),
+        "classes": table.classes,
+        "widths": table.widths,
+        "skipped": [{"path": error.args[0], "reason": error.reason} for error in filled.skipped.values()],
+        "computed": filled.computed,
+        "seconds": round(filled.seconds, 3),
+        "engine": space.engine_used,
+        "precision": space.precision,
+    }
+
+
+def _print_summary(output: Path, table: "Table") -> None:
+    filled, several = table.filled, len(table.widths) > 1
+    widths = ", ".join(f"{width} of {name}" for name, width in table.widths.items())
+    features = f"{sum(table.widths.values())} features each" + (f" ({widths})" if several else "")
+    print(f"{output}: {len(table)} images of {len(table.classes)} classes, {features}")
+    if filled.computed:
+        rate = filled.computed / filled.seconds
+        print(f"{filled.computed} computed in {filled.seconds:.1f} s, {rate:.0f} images/s", file=sys.stderr)
 
 
 def _same(wanted: str | None, value: str | None) -> bool:

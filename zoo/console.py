@@ -69,8 +69,9 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
             raise
         _print_error(app.name[0], error)
         return _FAILED
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        # Where it is known how much was done, the exception says so.
+        print(f"\nInterrupted. {stopped}".rstrip(), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output (`head`, a pager) has seen enough.

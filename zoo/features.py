@@ -1,34 +1,23 @@
-"""From images to features: read, decode, compute, keep.
+"""From images to features in memory; :mod:`zoo.filling` computes them, and what is too large stays there."""
 
-Each image is read once and decoded once, in threads, while the engine works on the batch before;
-what the store already has is not decoded at all.
-"""
-
-import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.engines import BATCH
-from zoo.images import UnreadableImage, open_image, read_file
-from zoo.progress import progress
+from zoo.filling import Filled, fill
+from zoo.images import UnreadableImage
+from zoo.parallel import threads
 from zoo.spaces import BackboneSpace, Space
-from zoo.store import DamagedRecord, FeatureStore
 
 if TYPE_CHECKING:
     from zoo.backbone import Backbone
 
 __all__ = ["Extraction", "Features", "compute", "extract", "threads"]
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -75,6 +64,8 @@ class Features:
         What the features depend on besides the images.
     skipped : dict of int to UnreadableImage
         Images without a row, by their place in what was given.
+    layers : dict of str to (n, k) float32 array
+        The part of `X` that is each layer's; ``features`` alone where no layer was named.
     """
 
     X: NDArray[np.float32]
@@ -82,6 +73,7 @@ class Features:
     digests: list[str]
     identity: dict[str, Any]
     skipped: dict[int, UnreadableImage] = field(default_factory=dict)
+    layers: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -97,6 +89,9 @@ def extract(
     *,
     engine: str = "auto",
     precision: str = "fp32",
+    layers: str | Sequence[str] = (),
+    pool: str = "avg",
+    exact_decoding: bool = False,
     skip_unreadable: bool = False,
 ) -> Features:
     """Compute a pretrained CNN's features of images.
@@ -109,6 +104,8 @@ def extract(
         The images.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
+    layers, pool, exact_decoding : optional
+        As in :class:`zoo.spaces.BackboneSpace`.
     skip_unreadable : bool, optional
         Leave out images that cannot be read, and list them, instead of raising.
 
@@ -129,15 +126,21 @@ def extract(
     >>> folder = Path(sklearn.datasets.__file__).parent / "images"
     >>> extract("efficientnet_lite0", [folder / "china.jpg", folder / "flower.jpg"]).X.shape
     (2, 1280)
+    >>> found = extract("efficientnet_lite0", [folder / "china.jpg"], layers=["stages.1", "stages.3"])
+    >>> {layer: X.shape for layer, X in found.layers.items()}
+    {'stages.1': (1, 24), 'stages.3': (1, 112)}
     """
     from zoo.backbone import load
 
     backbone = load(model) if isinstance(model, str) else model
-    space = BackboneSpace(backbone, engine, precision)
+    space = BackboneSpace(
+        backbone, engine, precision, layers=layers, pool=pool, exact_decoding=exact_decoding
+    )
     found = compute([Path(path) for path in paths], [space])
     if found.skipped and not skip_unreadable:
         raise next(iter(found.skipped.values()))
-    return Features(found.matrices[0], found.paths, found.digests, space.identity, found.skipped)
+    X = found.matrices[0]
+    return Features(X, found.paths, found.digests, space.identity, found.skipped, space.split(X))
 
 
 def compute(paths: Sequence[Path], spaces: Sequence[Space]) -> Extraction:
@@ -155,134 +158,22 @@ def compute(paths: Sequence[Path], spaces: Sequence[Space]) -> Extraction:
     Extraction
         An image that cannot be read costs only itself.
     """
-    stores = [FeatureStore(space.identity, space.width) for space in spaces]
-    try:
-        return _compute(paths, spaces, stores)
-    except DamagedRecord:
-        # The stores have forgotten what was damaged, so it is computed anew.
-        return _compute(paths, spaces, stores)
-
-
-def _compute(paths: Sequence[Path], spaces: Sequence[Space], stores: Sequence[FeatureStore]) -> Extraction:
-    digests, skipped = _digests(paths)
-    by_digest: dict[str, int] = {}
-    for place, digest in digests.items():
-        by_digest.setdefault(digest, place)
-    missing = [store.missing(list(by_digest)) for store in stores]
-    work = [place for digest, place in by_digest.items() if any(digest in lacking for lacking in missing)]
-    faults = _fill(paths, digests, work, spaces, stores, missing)
-    for place, digest in digests.items():
-        if (first := by_digest[digest]) in faults:
-            skipped[place] = UnreadableImage(str(paths[place]), faults[first].reason, faults[first].next_step)
-    kept = [place for place in digests if place not in skipped]
-    kept_digests = [digests[place] for place in kept]
+    filled = fill(paths, spaces)
     return Extraction(
-        paths=[paths[place] for place in kept],
-        digests=kept_digests,
-        kept=np.array(kept, dtype=np.int64),
-        matrices=[store.take(kept_digests) for store in stores],
-        skipped=dict(sorted(skipped.items())),
-        computed=len(work) - len(faults),
+        paths=filled.paths,
+        digests=filled.digests,
+        kept=filled.kept,
+        matrices=[_matrix(filled, place) for place in range(len(spaces))],
+        skipped=filled.skipped,
+        computed=filled.computed,
     )
 
 
-def _digests(paths: Sequence[Path]) -> tuple[dict[int, str], dict[int, UnreadableImage]]:
-    """SHA-256 of every file, by place, and why some could not be read."""
-
-    def digest(path: Path) -> str | UnreadableImage:
-        try:
-            return hashlib.sha256(read_file(path)).hexdigest()
-        except UnreadableImage as error:
-            return error
-
-    digests: dict[int, str] = {}
-    skipped: dict[int, UnreadableImage] = {}
-    with ThreadPoolExecutor(threads()) as pool:
-        for place, result in enumerate(_ordered(pool, digest, paths, ahead=64)):
-            if isinstance(result, str):
-                digests[place] = result
-            else:
-                skipped[place] = result
-    return digests, skipped
-
-
-def _fill(
-    paths: Sequence[Path],
-    digests: dict[int, str],
-    work: Sequence[int],
-    spaces: Sequence[Space],
-    stores: Sequence[FeatureStore],
-    missing: Sequence[set[str]],
-) -> dict[int, UnreadableImage]:
-    """Compute what the stores lack; return why some images could not be read."""
-
-    def decode(place: int) -> list[NDArray[np.uint8] | None] | UnreadableImage:
-        path, digest = paths[place], digests[place]
-        try:
-            content = read_file(path)
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise UnreadableImage(str(path), "changed while it was read", "Run the command again.")
-            image = open_image(content, str(path))
-            return [
-                space.prepare(image) if digest in lacking else None
-                for space, lacking in zip(spaces, missing, strict=True)
-            ]
-        except UnreadableImage as error:
-            return error
-
-    faults: dict[int, UnreadableImage] = {}
-    batches = [_Batch(space, store) for space, store in zip(spaces, stores, strict=True)]
-    with ThreadPoolExecutor(threads()) as pool, progress("features", len(work)) as advance:
-        for place, result in zip(work, _ordered(pool, decode, work, ahead=2 * BATCH), strict=True):
-            if isinstance(result, UnreadableImage):
-                faults[place] = result
-            else:
-                for batch, pixels in zip(batches, result, strict=True):
-                    if pixels is not None:
-                        batch.add(digests[place], pixels)
-            advance(1)
-        for batch in batches:
-            batch.flush()
-    return faults
-
-
-class _Batch:
-    """Collects prepared images until there are enough to run, then stores their features."""
-
-    def __init__(self, space: Space, store: FeatureStore) -> None:
-        self._space = space
-        self._store = store
-        self._digests: list[str] = []
-        self._pixels: NDArray[np.uint8] | None = None
-
-    def add(self, digest: str, pixels: NDArray[np.uint8]) -> None:
-        if self._pixels is None:
-            self._pixels = np.zeros((BATCH, *pixels.shape), np.uint8)
-        self._pixels[len(self._digests)] = pixels
-        self._digests.append(digest)
-        if len(self._digests) == BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._pixels is not None and self._digests:
-            rows = self._space.run(self._pixels)[: len(self._digests)]
-            self._store.add(self._digests, rows)
-            self._digests.clear()
-
-
-def _ordered(
-    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], ahead: int
-) -> Iterator[R]:
-    """Map in threads, in order, never more than `ahead` results in memory."""
-    waiting: deque[Future[R]] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def threads() -> int:
-    """Threads for decoding: as many as there are cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _matrix(filled: Filled, space: int) -> NDArray[np.float32]:
+    """All rows of a space."""
+    X = np.empty((len(filled), filled.spaces[space].width), np.float32)
+    start = 0
+    for rows in filled.rows(space):
+        X[start : start + len(rows)] = rows
+        start += len(rows)
+    return X

@@ -72,7 +72,7 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
             else:
                 ignored += 1
         waiting += reversed(folders)
-    return Scan(tuple(sorted(files, key=_path_key)), ignored)
+    return Scan(tuple(_in_order(files)), ignored)
 
 
 def is_litter(name: str) -> bool:
@@ -128,8 +128,17 @@ def missing_path(path: str | os.PathLike[str]) -> DataError:
     return DataError(f"There is no {path}.", guess)
 
 
-def _path_key(path: Path) -> list[tuple[list[tuple[int, str]], str]]:
-    return [natural_key(part) for part in path.parts]
+def _in_order(files: list[Path]) -> list[Path]:
+    """Sort in natural order, part by part; files of one folder share its key, for keys are large."""
+    folders: dict[str, tuple[tuple[list[tuple[int, str]], str], ...]] = {}
+
+    def key(path: Path) -> tuple[tuple[list[tuple[int, str]], str], ...]:
+        folder = os.path.dirname(path)
+        if folder not in folders:
+            folders[folder] = tuple(natural_key(part) for part in path.parts[:-1])
+        return (*folders[folder], natural_key(path.name))
+
+    return sorted(files, key=key)
 
 
 def _stat_root(root: Path) -> os.stat_result:

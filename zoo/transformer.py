@@ -21,6 +21,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         A name for :func:`zoo.load`.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
+    layers, pool, exact_decoding : optional
+        As in :class:`zoo.spaces.BackboneSpace`; several layers stand side by side.
 
     Attributes
     ----------
@@ -35,11 +37,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self, model: str = "efficientnet_lite0", engine: str = "auto", precision: str = "fp32"
+        self,
+        model: str = "efficientnet_lite0",
+        engine: str = "auto",
+        precision: str = "fp32",
+        layers: str | Sequence[str] = (),
+        pool: str = "avg",
+        exact_decoding: bool = False,
     ) -> None:
         self.model = model
         self.engine = engine
         self.precision = precision
+        self.layers = layers
+        self.pool = pool
+        self.exact_decoding = exact_decoding
 
     def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> "FeatureExtractor":
         """Make the network ready; nothing is learned from `X`."""
@@ -49,8 +60,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
-        """Return the features of the images at the paths `X`, shape (n, num_features)."""
+        """Return the features of the images at the paths `X`, shape (n, number of features)."""
         from zoo.features import extract
 
         check_is_fitted(self)
-        return extract(self.backbone_, X, engine=self.engine, precision=self.precision).X
+        options = {name: value for name, value in self.get_params().items() if name != "model"}
+        return extract(self.backbone_, X, **options).X

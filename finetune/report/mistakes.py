@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finetune.runs import Prediction
 
-__all__ = ["Mistake", "worst_mistakes"]
+__all__ = ["Mistake", "thumbnail", "worst_mistakes"]
 
 SIDE = 192
 """Longest side of a thumbnail in pixels; it is shown somewhat smaller, for sharp screens."""
@@ -52,17 +52,33 @@ def worst_mistakes(predictions: Sequence[Prediction], data: Path, most: int = 12
 
 
 def _thumbnail(path: str, data: Path) -> str | None:
+    for place in (data / path, data.parent / path, Path(path)):
+        if place.is_file():
+            return thumbnail(place)
+    return None
+
+
+def thumbnail(path: Path) -> str | None:
+    """Shrink an image for a page.
+
+    Parameters
+    ----------
+    path : Path
+        The image.
+
+    Returns
+    -------
+    str or None
+        A ``data:`` address of a JPEG at most `SIDE` pixels wide and high; None where it cannot be read.
+    """
     from zoo.errors import ImageError
     from zoo.images import open_image
 
-    for place in (data / path, data.parent / path, Path(path)):
-        if place.is_file():
-            try:
-                image = open_image(place)
-            except ImageError:
-                return None
-            image.thumbnail((SIDE, SIDE))
-            file = io.BytesIO()
-            image.save(file, "JPEG", quality=80)
-            return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-    return None
+    try:
+        image = open_image(path)
+    except ImageError:
+        return None
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

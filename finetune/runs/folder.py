@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from finetune.errors import RunError
 from finetune.runs.record import Run, read_record
@@ -48,6 +48,11 @@ class RunFolder:
     path: Path
     work: Path
 
+    #: The file that says that a folder is finished, and all that may lie beside it; folders of another
+    #: kind have others.
+    record: ClassVar[str] = "run.json"
+    parts: ClassVar[frozenset[str]] = PARTS
+
     def __init__(self, out: str | os.PathLike[str]) -> None:
         self.path = Path(out)
         self._numbered = False
@@ -77,7 +82,7 @@ class RunFolder:
 
     def __enter__(self) -> Self:
         """Check the place, claim it where it was numbered, and make the folder to work in."""
-        check_out(self.path)
+        check_out(self.path, self.record, self.parts)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             while self._numbered:
@@ -112,7 +117,9 @@ class RunFolder:
             return
         try:
             self._check_parts()
-            check_out(self.path)  # something may have come to lie there in the meantime
+            check_out(
+                self.path, self.record, self.parts
+            )  # something may have come to lie there in the meantime
         except ValueError:
             self._discard()
             raise
@@ -130,10 +137,12 @@ class RunFolder:
     def _check_parts(self) -> None:
         """Hold the folder to what the documentation says is in it."""
         names = {entry.name for entry in self.work.iterdir()}
-        if "run.json" not in names:
-            raise ValueError("a run folder needs a run.json")
-        if not names <= PARTS:
-            raise ValueError(f"not part of a run folder: {sorted(names - PARTS)}; name new parts in PARTS")
+        if self.record not in names:
+            raise ValueError(f"a run folder needs a {self.record}")
+        if not names <= self.parts:
+            raise ValueError(
+                f"not part of a run folder: {sorted(names - self.parts)}; name new parts in PARTS"
+            )
 
     def _discard(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
@@ -142,13 +151,19 @@ class RunFolder:
                 self.path.rmdir()  # the claim, which is empty
 
 
-def check_out(folder: str | os.PathLike[str]) -> None:
+def check_out(
+    folder: str | os.PathLike[str], record: str = RunFolder.record, parts: frozenset[str] = PARTS
+) -> None:
     """Make sure that a run can be written to a folder, before any long work starts; leaves nothing behind.
 
     Parameters
     ----------
     folder : path
         Where the run shall be.
+    record : str, optional
+        The file by which an earlier run is known, which may be replaced.
+    parts : frozenset of str, optional
+        All that may lie in one.
 
     Raises
     ------
@@ -159,7 +174,7 @@ def check_out(folder: str | os.PathLike[str]) -> None:
     try:
         place = path.resolve()
         if place.exists():
-            _check_replaceable(path, place)
+            _check_replaceable(path, place, record, parts)
         above = next(parent for parent in place.parents if parent.exists())
         # Trying is the only honest test: permission bits say nothing of read-only disks and network shares.
         with tempfile.TemporaryDirectory(prefix=".finetune-", dir=above) as trial:
@@ -168,7 +183,7 @@ def check_out(folder: str | os.PathLike[str]) -> None:
         raise _cannot_write(path, error) from error
 
 
-def _check_replaceable(path: Path, place: Path) -> None:
+def _check_replaceable(path: Path, place: Path, record: str, parts: frozenset[str]) -> None:
     """Refuse anything but an empty folder or a run with nothing of the user's in it."""
     other = "Choose another --out."
     if not place.is_dir():
@@ -178,14 +193,14 @@ def _check_replaceable(path: Path, place: Path) -> None:
     names = {entry.name for entry in place.iterdir()}
     if not names:
         return
-    if "run.json" not in names:
+    if record not in names:
         raise RunError(f"{path} holds other files and is no run folder.", other)
     try:
-        read_record(place)
+        read_record(place, record)
     except RunError as error:
         raise RunError(f"{error.problem} It is not replaced.", other) from error
-    if not names <= PARTS:
-        theirs = ", ".join(sorted(names - PARTS)[:3])
+    if not names <= parts:
+        theirs = ", ".join(sorted(names - parts)[:3])
         raise RunError(f"{path} is a run folder but holds files that aren't part of a run ({theirs}).", other)
 
 
@@ -193,7 +208,7 @@ def _first_free(path: Path) -> Path:
     """Count up the number that ends a path's name until nothing has that name."""
     stem, _, digits = path.name.rpartition("-")
     number = int(digits)
-    while os.path.lexists(path):
+    while os.path.lexists(path) or os.path.lexists(f"{path}.unfinished"):
         number += 1
         path = path.with_name(f"{stem}-{number:03d}")
     return path

@@ -235,13 +235,15 @@ class Run(PlainModel):
         return self.model_dump(mode="json", by_alias=True, exclude={"seconds", "created", "path"})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path, name: str = "run.json") -> dict[str, Any]:
     """Read ``run.json`` and make sure that it is ours and of this version.
 
     Parameters
     ----------
     folder : Path
         A run folder.
+    name : str, optional
+        The record's file, where it is another.
 
     Returns
     -------
@@ -253,15 +255,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     RunError
         Where it is missing, unreadable, no JSON, foreign, or of another schema.
     """
-    path = folder / "run.json"
+    path = folder / name
     train = "Train one with finetune --data DIR --out DIR, or name another folder."
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = (
-            f"{folder} is no run folder: it holds no run.json."
-            if folder.exists()
-            else f"There is no {folder}."
+            f"{folder} is no run folder: it holds no {name}." if folder.exists() else f"There is no {folder}."
         )
         raise RunError(problem, train) from error
     except OSError as error:

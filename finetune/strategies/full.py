@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from finetune.errors import OptionError
 from finetune.task import Task
 from finetune.training import parts
+from finetune.training.choice import Choice
 from finetune.training.loop import Outcome
 from finetune.training.memory import spare_memory
 from finetune.training.network import build
@@ -24,6 +25,9 @@ __all__ = ["Options", "finished", "fit"]
 
 #: Whether a training that is stopped can be gone on with.
 RESUMABLE = True
+
+#: Fewer training images than this are soon known by heart at the rates that serve more.
+SMALL = 1_000
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,9 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
 
 def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
-    epochs = int(np.clip(8_000 / images, 5, 20))
-    return Defaults(epochs, (1e-3, 3e-4, 3e-3), 2, layer_decay=0.9)
+    epochs = int(np.clip(8_000 / images, 5, 12))
+    rates = (3e-4, 1e-4, 1e-3) if images < SMALL else (1e-3, 3e-4, 3e-3)
+    return Defaults(epochs, rates, 2, layer_decay=0.9)
 
 
 def finished(
@@ -97,23 +102,21 @@ def finished(
     network: Any,
     size: tuple[int, int],
     outcome: Outcome,
-    choice: dict[str, Any],
-    temperature: float,
+    chosen: Choice,
     more: dict[str, Any],
 ) -> Finetuned:
     """Fold the temperature into a trained network's classifier, and say what is to be said of it."""
     classifier: Any = network.get_submodule(backbone.classifier)
     trained = {n for n, p in network.named_parameters() if p.requires_grad} | set(parts.buffers(network))
     with torch.no_grad():
-        classifier.weight.div_(temperature)
-        classifier.bias.div_(temperature)
+        classifier.weight.div_(chosen.temperature)
+        classifier.bias.div_(chosen.temperature)
     learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
     warnings = []
+    choice = {**chosen.record, **more}
     if choice["epochs"] == choice["of_epochs"] > 1 and choice["validation_accuracy"] < 1:
         warnings.append("It was still getting better at the last epoch: more --epochs may serve.")
-    return Finetuned(
-        backbone, network, trained, task.classes, size, learned, {**choice, **more}, outcome.log, warnings
-    )
+    return Finetuned(backbone, network, trained, task.classes, size, learned, choice, outcome.log, warnings)
 
 
 def _features(network: Any, backbone: Backbone, source: Pictures) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finetune.errors import OptionError
-from finetune.strategies.full import finished
+from finetune.strategies.full import SMALL, finished
 from finetune.task import Task
 from finetune.training import parts
 from finetune.training.activations import ViewSpace, activations, front, most_views
@@ -106,5 +106,6 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
 
 def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
-    epochs = int(np.clip(20_000 / images, 8, 40))
-    return Defaults(epochs, (1e-3, 3e-4, 3e-3), max(2, epochs // 3))
+    epochs = int(np.clip(20_000 / images, 8, 20))
+    rates = (3e-4, 1e-4, 1e-3) if images < SMALL else (1e-3, 3e-4, 3e-3)
+    return Defaults(epochs, rates, max(2, epochs // 3))

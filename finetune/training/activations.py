@@ -17,14 +17,10 @@ from PIL import Image
 from finetune.training.augment import Augment
 from finetune.training.cut import Cut
 from zoo.backbone import Backbone
-from zoo.engines import BATCH
-from zoo.features import compute
+from zoo.filling import fill
 from zoo.spaces import BackboneSpace
 
 __all__ = ["ViewSpace", "activations", "most_views"]
-
-#: Pictures that are worked on at once; a whole number of batches.
-CHUNK = 16 * BATCH
 
 
 class ViewSpace:
@@ -42,6 +38,8 @@ class ViewSpace:
         Which view; 0 is the picture as for evaluation.
     seed : int
     """
+
+    dtype = np.float16
 
     def __init__(
         self, front: Any, size: tuple[int, int], augment: Augment | None, number: int, seed: int
@@ -113,11 +111,8 @@ def most_views(images: int, shape: tuple[int, ...], limit: int) -> int:
     return max(1, limit // max(1, 2 * images * int(np.prod(shape))))
 
 
-def activations(
-    paths: Sequence[Path],
-    spaces: Sequence[ViewSpace],
-) -> list[NDArray[np.float16]]:
-    """Compute the rows of several views.
+def activations(paths: Sequence[Path], spaces: Sequence[ViewSpace]) -> list[NDArray[np.float16]]:
+    """Compute the rows of several views, or take them from the store.
 
     Parameters
     ----------
@@ -129,15 +124,20 @@ def activations(
     Returns
     -------
     list of (n, width) float16 arrays
-        One a view. A number beyond float16's range, which no trained network gives, becomes its limit.
+        One a view.
+
+    Raises
+    ------
+    UnreadableImage
+        If a picture cannot be read any more.
     """
+    filled = fill(paths, spaces)
+    if filled.skipped:
+        raise next(iter(filled.skipped.values()))
     views = [np.empty((len(paths), space.width), np.float16) for space in spaces]
-    largest = float(np.finfo(np.float16).max)
-    for start in range(0, len(paths), CHUNK):
-        found = compute(paths[start : start + CHUNK], spaces)
-        if found.skipped:
-            raise next(iter(found.skipped.values()))
-        for view, matrix in zip(views, found.matrices, strict=True):
-            np.clip(matrix, -largest, largest, out=matrix)
-            view[start : start + len(matrix)] = matrix
+    for place, view in enumerate(views):
+        start = 0
+        for rows in filled.rows(place):
+            view[start : start + len(rows)] = rows
+            start += len(rows)
     return views

@@ -80,8 +80,8 @@ class Outcome:
         How many epochs were best on the validation rows; all of them without such rows.
     judged : float
         The validation rows' log loss then, at the best temperature.
-    logits : (m, c) array or None
-        Their scores then.
+    scores : list of (m, c) array
+        Theirs after each epoch.
     """
 
     epoch: int = 0
@@ -91,7 +91,7 @@ class Outcome:
     log: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
     judged: float = math.inf
-    logits: NDArray[np.float32] | None = None
+    scores: list[NDArray[np.float32]] = field(default_factory=list)
 
     def stale(self) -> int:
         """Return how many epochs have gone by since the best."""
@@ -227,8 +227,9 @@ def _look(job: Job, learner: Learner, validation: Rows, recipe: Recipe, outcome:
     judged = log_loss(labels, softmax(logits / temperature))
     accuracy = float((logits.argmax(axis=1) == labels).mean())
     outcome.log[-1] |= {"validation_loss": judged, "validation_accuracy": accuracy}
+    outcome.scores.append(logits)
     if judged < outcome.judged:
-        outcome.best, outcome.judged, outcome.logits = outcome.epoch, judged, logits
+        outcome.best, outcome.judged = outcome.epoch, judged
 
 
 def predict(job: Job, learner: Learner, rows: Rows, recipe: Recipe) -> NDArray[np.float32]:
@@ -293,15 +294,14 @@ def _update_ratio(learner: Learner, before: list[torch.Tensor]) -> float:
 
 def _write(leg: Leg, learner: Learner, outcome: Outcome) -> None:
     tensors = learner.state()
-    if outcome.logits is not None:
-        tensors["validation/logits"] = torch.from_numpy(outcome.logits)
-    leg.write(tensors, {k: v for k, v in vars(outcome).items() if k != "logits"})
+    tensors |= {f"scores/{i}": torch.from_numpy(scores) for i, scores in enumerate(outcome.scores)}
+    leg.write(tensors, {k: v for k, v in vars(outcome).items() if k != "scores"})
 
 
 def _resumed(leg: Leg, learner: Learner) -> Outcome:
     if (found := leg.read()) is None:
         return Outcome()
     tensors, done = found
-    logits = tensors.pop("validation/logits", None)
     learner.restore(tensors)
-    return Outcome(**done, logits=None if logits is None else logits.numpy())
+    scores = [tensors[f"scores/{i}"].numpy() for i in range(done["epoch"]) if f"scores/{i}" in tensors]
+    return Outcome(**done, scores=scores)

@@ -2,13 +2,11 @@
 
 The classifier begins as the probe's (Kumar et al. 2022, "Fine-tuning can distort pretrained features and
 underperform out-of-distribution": a random one would first undo what the network knows). The rate and the
-number of epochs are chosen on a fifth of the training images, with a classifier that has not seen them; then
-all training images are trained on with these.
+number of epochs are chosen on images of the training part that are not trained on, nor was the classifier to
+begin with; then all training images are trained on with these.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetune.evaluation.calibration import fit_temperature
 from finetune.saved import save_network
 from finetune.strategies import probe
 from finetune.strategies.linear import Linear, Problems, solve
@@ -25,46 +22,14 @@ from finetune.task import Images, Task
 from finetune.training import parts
 from finetune.training.board import board
 from finetune.training.checkpoint import Checkpoints
-from finetune.training.learner import Diverged
+from finetune.training.choice import Choice, Plan, choose
 from finetune.training.loop import Job, Outcome, train
 from finetune.training.network import depthwise_in_fp32, set_head
-from finetune.training.recipe import Recipe
 from finetune.training.sources import Pictures, Rows, batches
 from finetune.training.team import Team
 from zoo.backbone import Backbone
 
-__all__ = ["Finetuned", "Plan", "finetune"]
-
-#: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
-MOST_BEYOND = 2
-
-#: A trial is given up when its loss is so many times that of another after as many epochs.
-HOPELESS = 1.5
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How the rate and the epochs are chosen.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        Its epochs are the most that are tried, its rate is replaced by the best of `rates`.
-    rates : tuple of float
-        Tried in short trainings; with one there is nothing to choose.
-    trial_epochs : int
-        How long these are.
-    start : str
-        ``probe`` or ``random``: what the classifier begins as.
-    tensorboard : str or None
-        Folder for TensorBoard.
-    """
-
-    recipe: Recipe
-    rates: tuple[float, ...]
-    trial_epochs: int
-    start: str = "probe"
-    tensorboard: str | None = None
+__all__ = ["Finetuned", "finetune"]
 
 
 @dataclass(eq=False)
@@ -127,7 +92,7 @@ def finetune(
     X: NDArray[np.float32],
     plan: Plan,
     team: Team,
-) -> tuple[Outcome, dict[str, Any], float]:
+) -> tuple[Outcome, Choice]:
     """Choose the rate and the epochs, then train on all training images.
 
     Parameters
@@ -150,111 +115,25 @@ def finetune(
     -------
     outcome : Outcome
         Of the last training.
-    choice : dict
-        What was chosen and how it fared.
-    temperature : float
-        What the scores are to be divided by.
+    choice : Choice
     """
     legs = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
     show = board(plan.tensorboard if team.rank == 0 else None)
     job = Job(network, tail, source, task.train.labels, len(task.classes), task.seed, team, task.say, show)
     start = _snapshot(network)
-    inner, validation = task.folds.pairs[0]
     head = _Heads(task, backbone, X, plan.start)
+    everything = np.arange(len(task.train))
 
     def begin(rows: Rows) -> None:
         _restore(network, start)
         head.put(network, rows)
 
     with depthwise_in_fp32(network):
-        rate, tried = _best_rate(job, plan, legs, inner, validation, begin)
-        recipe = dataclasses.replace(plan.recipe, rate=rate)
-        begin(inner)
-        found = train(job, inner, recipe, legs.leg("epochs"), "choosing epochs", validation=validation)
-        begin(np.arange(len(task.train)))
-        rows = np.arange(len(task.train))
-        outcome = train(job, rows, recipe, legs.leg("final"), "training", until=found.best)
-    assert found.logits is not None
-    labels = task.train.labels[validation]
-    right = found.logits.argmax(axis=1) == labels
-    # Without a mistake there is nothing to tell how sure is too sure; being surer yet would be a guess.
-    temperature = max(1.0 if right.all() else 0.0, fit_temperature(found.logits, labels))
-    choice = {
-        "rate": rate,
-        "epochs": found.best,
-        "of_epochs": recipe.epochs,
-        "validation_accuracy": float(right.mean()),
-        "n_validation": len(labels),
-        "cv_accuracy": None,
-        "cv_std": None,
-        "temperature": temperature,
-        "rates": tried,
-        "curve": [_point(line) for line in found.log],
-    }
-    return outcome, choice, temperature
-
-
-def _point(line: dict[str, Any]) -> dict[str, Any]:
-    """What an epoch on the inner part came to."""
-    kept = ("validation_accuracy", "validation_loss", "loss", "accuracy")
-    return {"epochs": line["epoch"], **{key: line[key] for key in kept}}
-
-
-def _best_rate(
-    job: Job,
-    plan: Plan,
-    legs: Checkpoints,
-    inner: Rows,
-    validation: Rows,
-    begin: Callable[[Rows], None],
-) -> tuple[float, list[dict[str, Any]]]:
-    """Try the rates in short trainings; the lowest loss on the validation rows wins."""
-    if len(plan.rates) == 1:
-        return plan.rates[0], []
-    judged: dict[float, float] = {}
-    rungs: dict[int, float] = {}  # the lowest loss of any trial after each epoch
-
-    def judge(rate: float) -> None:
-        recipe = dataclasses.replace(plan.recipe, rate=rate, epochs=plan.trial_epochs)
-        begin(inner)
-        try:
-            found = train(
-                job,
-                inner,
-                recipe,
-                legs.leg(f"rate-{rate:g}"),
-                f"rate {rate:g}",
-                validation=validation,
-                hopeless=lambda log: bool(log) and log[-1]["validation_loss"] > HOPELESS * _rung(rungs, log),
-            )
-        except Diverged:
-            judged[rate] = math.inf
-            return
-        judged[rate] = found.judged
-        for line in found.log:
-            loss = line["validation_loss"]
-            rungs[line["epoch"]] = min(loss, rungs.get(line["epoch"], math.inf))
-
-    for rate in plan.rates:
-        judge(rate)
-    for _ in range(MOST_BEYOND):
-        rates = sorted(judged)
-        best = min(rates, key=lambda rate: judged[rate])
-        if best not in (rates[0], rates[-1]):
-            break
-        judge(float(f"{best * (rates[1] / rates[0]) ** (1 if best == rates[-1] else -1):.1g}"))
-    best = min(judged, key=lambda rate: judged[rate])
-    if math.isinf(judged[best]):
-        raise Diverged(f"The loss was lost at every rate from {min(judged):g}.", "Give a lower --rate.")
-    tried = [
-        {"rate": rate, "validation_loss": None if math.isinf(loss) else loss, "of_epochs": plan.trial_epochs}
-        for rate, loss in sorted(judged.items())
-    ]
-    return best, tried
-
-
-def _rung(rungs: dict[int, float], log: list[dict[str, Any]]) -> float:
-    return rungs.get(log[-1]["epoch"], math.inf)
+        chosen = choose(job, plan, legs, task.folds, begin)
+        begin(everything)
+        final = legs.leg("final")
+        outcome = train(job, everything, chosen.recipe, final, "training", until=chosen.epochs)
+    return outcome, chosen
 
 
 class _Heads:

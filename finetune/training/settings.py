@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from finetune.errors import OptionError
 from finetune.training.augment import Augment
 from finetune.training.board import check_board
-from finetune.training.procedure import Plan
+from finetune.training.choice import Plan
 from finetune.training.recipe import Recipe
 from zoo.engines.machine import has_bf16
 
@@ -113,7 +113,7 @@ class Defaults:
     Attributes
     ----------
     epochs, rates, trial_epochs
-        As in :class:`finetune.training.procedure.Plan`.
+        As in :class:`finetune.training.choice.Plan`.
     layer_decay, mixup
         As in :class:`finetune.training.recipe.Recipe`.
     """

@@ -4,9 +4,8 @@ A source gives the inputs of some rows in some epoch; the loop asks for no more 
 random is a function of the seed, the epoch and the row.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.training.augment import Augment
-from zoo.features import threads
 from zoo.images import Preprocess, open_image
+from zoo.parallel import in_order, threads
 from zoo.progress import progress
 
 __all__ = ["Activations", "Phases", "Pictures", "Rows", "Source", "batches"]
@@ -115,14 +114,16 @@ class Pictures:
 
     def _keep(self, limit: int) -> None:
         used = 0
-        with ThreadPoolExecutor(threads()) as pool, progress("pictures", len(self)) as advance:
-            for row, image in enumerate(_ahead(pool, self._read, range(len(self)), 64)):
+        if limit <= 0:
+            return
+        images = in_order(self._read, range(len(self)), 64)
+        with closing(images), progress("pictures", len(self)) as advance:
+            for row, image in enumerate(images):
                 used += 3 * image.width * image.height
                 if used > limit:
                     break
                 self._kept[row] = image
                 advance(1)
-            pool.shutdown(cancel_futures=True)
 
 
 class Phases:
@@ -196,15 +197,5 @@ def batches(source: Source, chunks: Sequence[Rows], epoch: int | None) -> Iterat
     ------
     (n, channels, height, width) float32 tensor
     """
-    with ThreadPoolExecutor(threads()) as pool:
-        yield from _ahead(pool, lambda rows: source.batch(rows, epoch), chunks, threads() + 1)
-
-
-def _ahead(pool: ThreadPoolExecutor, function, items, ahead: int):  # type: ignore[no-untyped-def]
-    waiting: deque[Future] = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    with closing(in_order(lambda rows: source.batch(rows, epoch), chunks, threads() + 1)) as ready:
+        yield from ready

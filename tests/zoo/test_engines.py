@@ -151,7 +151,7 @@ def test_converting_says_nothing(backbone, empty_cache, capfd):
             build(backbone, engine)
     assert capfd.readouterr() == ("", "")
     kept = sorted(path.name for path in empty_cache.glob("graphs/*/*"))
-    assert kept == ["graph.bin", "graph.onnx", "graph.xml"]
+    assert kept == ["about.json", "about.json", "graph.bin", "graph.onnx", "graph.xml"]
     assert not list(empty_cache.glob("graphs/*.tmp"))
 
 

@@ -14,8 +14,10 @@ import sklearn.datasets
 from PIL import Image
 
 import zoo
+from zoo import filling
 from zoo.engines import BATCH, ENGINES, EngineError, build
 from zoo.features import compute
+from zoo.filling import fill
 from zoo.images import UnreadableImage
 from zoo.spaces import BackboneSpace, RawPixels
 from zoo.store import FeatureStore
@@ -150,6 +152,76 @@ def test_transformer_is_a_pipeline_step(backbone, photos):
     extractor = clone(zoo.FeatureExtractor("efficientnet_lite0"))
     pipeline = make_pipeline(extractor, KNeighborsClassifier(1)).fit(photos, list(range(7)))
     assert pipeline.predict(photos).tolist() == list(range(7))
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A photograph so large that it is decoded at half its sides."""
+    path = tmp_path / "large.jpg"
+    whole = Image.open(SAMPLES / "flower.jpg")
+    whole.resize((1700, 1135), Image.Resampling.LANCZOS).save(path, quality=92)
+    return path
+
+
+def test_exact_decoding_is_another_space(backbone, large, photos):
+    asked = [large, *photos]
+    reduced, exact = (zoo.extract(backbone, asked, exact_decoding=exact) for exact in (False, True))
+    assert reduced.identity != exact.identity
+    assert not np.array_equal(reduced.X[0], exact.X[0])
+    a, b = reduced.X[0], exact.X[0]
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.999
+    assert np.array_equal(reduced.X[1:], exact.X[1:])  # too small to be reduced: the same pixels
+    np.testing.assert_allclose(exact.X, reference(backbone, asked), rtol=1e-3, atol=1e-4)
+
+
+def test_rows_do_not_depend_on_what_else_is_computed(backbone, large, fresh_store):
+    alone = compute([large], [BackboneSpace(backbone)]).matrices[0]
+    fresh_store()
+    spaces = [RawPixels(), BackboneSpace(backbone, exact_decoding=True), BackboneSpace(backbone)]
+    assert np.array_equal(compute([large], spaces).matrices[2], alone)
+
+
+def test_several_layers_in_one_pass(backbone, photos):
+    found = zoo.extract(backbone, photos, layers=["stages.2", "blocks.4", "features"], pool="max")
+    assert {name: X.shape for name, X in found.layers.items()} == {
+        "stages.2": (7, 40),
+        "blocks.4": (7, 112),
+        "features": (7, 1280),
+    }
+    assert np.array_equal(np.concatenate(list(found.layers.values()), axis=1), found.X)
+    alone = zoo.extract(backbone, photos)
+    np.testing.assert_allclose(found.layers["features"], alone.layers["features"], rtol=1e-3, atol=1e-4)
+
+
+def test_engines_hear_how_much_there_is_to_do(backbone, photos, fresh_store):
+    compute(photos[:3], [BackboneSpace(backbone)])
+    space = BackboneSpace(backbone)
+    compute([*photos, photos[0]], [space, RawPixels()])
+    assert space.expected_images == 7  # of which RawPixels lacks all
+    again = BackboneSpace(backbone)
+    compute(photos, [again])
+    assert again.expected_images == 0
+
+
+def test_rows_come_in_pieces(backbone, photos, monkeypatch):
+    whole = zoo.extract(backbone, photos).X
+    monkeypatch.setattr(filling, "CHUNK", 3)
+    filled = fill(photos, [BackboneSpace(backbone)])
+    pieces = list(filled.rows())
+    assert [len(piece) for piece in pieces] == [3, 3, 1]
+    assert np.array_equal(np.concatenate(pieces), whole)
+
+
+def test_a_damaged_row_whose_image_is_gone(backbone, photos, fresh_store):
+    space = BackboneSpace(backbone)
+    filled = fill(photos, [space])
+    path = filled.stores[0].folder / "rows.bin"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 255
+    path.write_bytes(content)
+    photos[0].unlink()
+    with pytest.raises(UnreadableImage, match="no such file"):
+        list(filled.rows())
 
 
 # The store

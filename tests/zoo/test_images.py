@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zoo import images
-from zoo.images import Preprocess, UnreadableImage, open_image, raw_pixels, read_file
+from zoo.images import (
+    Preprocess,
+    Source,
+    UnreadableImage,
+    open_image,
+    raw_pixels,
+    raw_reduction,
+    read_file,
+)
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 
@@ -195,3 +206,142 @@ def test_raw_pixels():
     halves.paste("white", (32, 0, 64, 64))
     assert raw_pixels(halves)[:, :16].max() == 0
     assert raw_pixels(halves)[:, 16:].min() == 255
+
+
+# Reduced decoding
+
+
+def waves(width, height, count=10):
+    """A picture of which every shift shows: `count` waves over its short side, in both directions."""
+    x, y = np.arange(width) / min(width, height), np.arange(height)[:, None] / min(width, height)
+    grey = 128 + 60 * np.sin(2 * np.pi * count * x) + 60 * np.sin(2 * np.pi * count * y)
+    return Image.fromarray(np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1).astype(np.uint8))
+
+
+def jpeg(image, orientation=1, **options):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(image, "JPEG", quality=95, subsampling=0, exif=exif, **options)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [256, 140, 71])  # decoded at 1/2, 1/4 and 1/8
+def test_a_reduced_picture_is_turned_and_not_shifted(orientation, side):
+    preprocess = Preprocess((side, side), crop_pct=1.0)
+    content = jpeg(waves(1143, 1217, side // 10), orientation)
+    source = Source(content, "waves")
+    picture = source.picture(preprocess.reduction)
+    whole = open_image(content)
+    factor = preprocess.reduction(*whole.size)
+    assert factor == {256: 2, 140: 4, 71: 8}[side]
+    assert picture.image.size == tuple(-(-length // factor) for length in whole.size)
+    left, top, right, bottom = picture.box
+    assert (right - left, bottom - top) == (whole.width / factor, whole.height / factor)
+    reduced, exact = preprocess(picture.image, picture.box), preprocess(whole)
+    difference = np.abs(reduced.astype(int) - exact)
+    assert difference.mean() < 1
+    shifted = np.abs(preprocess(picture.image).astype(int) - exact)  # as it is without the box
+    assert difference.max() < shifted.max()
+
+
+def test_photographs_stay_what_they_are():
+    photo = Image.open(SAMPLES / "china.jpg")
+    content = encoded(photo.resize((1920, 1281), Image.Resampling.LANCZOS), "JPEG", quality=90)
+    preprocess = Preprocess((224, 224))
+    picture = Source(content, "china").picture(preprocess.reduction)
+    assert picture.image.size == (960, 641)
+    reduced = preprocess(picture.image, picture.box)
+    difference = np.abs(reduced.astype(int) - preprocess(open_image(content)))
+    assert difference.mean() < 0.5
+    raw = np.abs(raw_pixels(picture.image, picture.box).astype(int) - raw_pixels(open_image(content)))
+    assert raw.mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("size", "mode", "factor"),
+    [
+        ((1023, 4000), "center", 1),  # half of the short side would be less than twice 256
+        ((1024, 1024), "center", 2),
+        ((4000, 3000), "center", 4),
+        ((6000, 4096), "center", 8),
+        ((60_000, 300), "center", 1),
+        ((2048, 1024), "squash", 2),
+        ((4000, 500), "squash", 1),
+        ((4000, 500), "border", 4),  # the long side is resized to 256, the short one to 32
+    ],
+)
+def test_how_small_a_picture_may_be(size, mode, factor):
+    preprocess = Preprocess((224, 224), crop_mode=mode)
+    assert preprocess.reduction(*size) == preprocess.reduction(*size[::-1]) == factor
+
+
+@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(32, 600), st.sampled_from([0.875, 0.95, 1.0]))
+def test_twice_the_resized_size_remains(width, height, side, crop_pct):
+    preprocess = Preprocess((side, side), crop_pct=crop_pct)
+    factor = preprocess.reduction(width, height)
+    new_width, new_height = preprocess._resized_size(width, height)
+    if factor > 1:
+        assert width >= 2 * factor * new_width
+        assert height >= 2 * factor * new_height
+        # The resized size is the same to the pixel, whatever the scale.
+        assert preprocess._resized_size(width / factor, height / factor) == (new_width, new_height)
+
+
+def test_one_decoding_for_each_scale(monkeypatch):
+    decoded = []
+    decode = images._decode
+    monkeypatch.setattr(images, "_decode", lambda *given: decoded.append(given[2]) or decode(*given))
+    source = Source(jpeg(waves(1100, 1100)), "waves")
+    assert source.picture(Preprocess((224, 224)).reduction) is source.picture(raw_reduction)
+    source.picture()
+    assert decoded == [2, 1]
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF"])
+def test_other_formats_are_decoded_in_full(form):
+    picture = Source(encoded(waves(1100, 1100), form), "waves").picture(raw_reduction)
+    assert picture.image.size == (1100, 1100)
+    assert picture.box == (0, 0, 1100, 1100)
+
+
+def test_kinds_of_jpeg_are_reduced():
+    big = waves(1100, 1100)
+    frames = {"save_all": True, "append_images": [big]}
+    for content in (
+        encoded(big, "MPO", **frames),
+        encoded(big.convert("L"), "JPEG"),
+        encoded(big.convert("CMYK"), "JPEG"),
+        encoded(big, "JPEG", progressive=True),
+    ):
+        picture = Source(content, "waves").picture(raw_reduction)
+        assert (picture.image.size, picture.image.mode) == ((550, 550), "RGB")
+
+
+def test_reducing_changes_no_error(monkeypatch):
+    content = jpeg(waves(1100, 1100))
+    with pytest.raises(UnreadableImage, match="truncated"):
+        Source(content[: len(content) // 2], "photo").picture(raw_reduction)
+    with pytest.raises(UnreadableImage, match="not an image"):
+        Source(content[:3] + b"no more", "photo").picture(raw_reduction)
+    monkeypatch.setattr(images, "MAX_PIXELS", 1100 * 1100 - 1)
+    with pytest.raises(UnreadableImage, match="larger than"):
+        Source(content, "photo").picture(raw_reduction)
+
+
+def test_pillow_says_nothing_beside_our_error(tmp_path):
+    """100 megapixels by its header: more than Pillow's warning, less than its error."""
+    content = bytearray(encoded(Image.new("L", (1, 1))))
+    content[16:24] = (10_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path = tmp_path / "large.png"
+    path.write_bytes(content)
+    code = f"""
+from zoo.images import UnreadableImage, open_image
+try:
+    open_image({str(path)!r})
+except UnreadableImage as error:
+    print(error.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "larger than 89 megapixels\n"
+    assert done.stderr == ""

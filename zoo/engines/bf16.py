@@ -69,7 +69,8 @@ def least_cut(
     readout: Readout,
     subject: dict[str, Any],
     fp32: Callable[[], Engine],
-    bf16: Callable[[int], Engine],
+    reduced: Callable[[int], Engine],
+    close: float = CLOSE,
 ) -> tuple[int, float]:
     """Find how many of `cuts` must stay float32; found once, then remembered.
 
@@ -78,18 +79,20 @@ def least_cut(
     backbone, readout
         What is computed.
     subject : dict
-        What else the finding depends on: the engine and its version.
+        What else the finding depends on: the engine and its version, and how it reduces precision.
     fp32 : callable
         Makes the engine in float32.
-    bf16 : callable
-        Makes it in bfloat16 after so many of `cuts` (0: from the start).
+    reduced : callable
+        Makes it in less precision after so many of `cuts` (0: from the start).
+    close : float, optional
+        The cosine that is enough.
 
     Returns
     -------
     (int, float)
-        The number, and the cosine it reaches; that of the best where none is `CLOSE`.
+        The number, and the cosine it reaches; that of the best where none is enough.
     """
-    subject = {**backbone.identity, **readout.identity(backbone), **subject, "bf16": 2}
+    subject = {**backbone.identity, **readout.identity(backbone), **subject}
     note = recall(subject)
     if note is None:
         pixels = photographs(backbone.preprocess)
@@ -97,13 +100,13 @@ def least_cut(
         note = {"cut": 0, "cosine": -1.0}
         for number in range(len(cuts(backbone, readout)) + 1):
             try:
-                got = bf16(number)(pixels)
+                got = reduced(number)(pixels)
             except EngineError:
                 continue  # This network cannot be divided there.
             cosine = worst_cosine(backbone, readout, got, wanted)
             if cosine > note["cosine"]:
                 note = {"cut": number, "cosine": cosine}
-            if cosine >= CLOSE:
+            if cosine >= close:
                 break
         remember(subject, note)
     return int(note["cut"]), float(note["cosine"])

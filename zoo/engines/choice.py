@@ -57,8 +57,9 @@ def build(
         was not found out, and `n_images` is too few for finding it out to pay, the first of them that
         is installed and runs the network; torch where there is a GPU.
     precision : str, optional
-        ``fp32``; ``bf16`` for up to twice the speed where the processor has bfloat16 arithmetic; or
-        ``auto``: bf16 where it has, and the features stay as close to fp32's as
+        ``fp32``; ``bf16`` for up to twice the speed where the processor has bfloat16 arithmetic; ``int8``
+        for somewhat more, with features less close (:data:`zoo.engines.int8.CLOSE_INT8`); or ``auto``:
+        bf16 where the processor has it, and the features stay as close to fp32's as
         :data:`zoo.engines.bf16.CLOSE` says.
     n_images : int, optional
         How many images are to be run, where that is known.
@@ -70,12 +71,12 @@ def build(
     Returns
     -------
     Engine
-        Its `precision` is ``fp32`` or ``bf16``.
+        Its `precision` is ``fp32``, ``bf16`` or ``int8``.
 
     Raises
     ------
     EngineError
-        If the engine asked for is unknown, not installed or fails.
+        If the engine asked for is unknown, not installed or fails, or int8 would lose too much.
     """
     check(engine, precision)
     readout = readout or Readout()
@@ -87,7 +88,7 @@ def build(
         if made.cosine < CLOSE:
             made = _built(backbone, engine, "fp32", n_images, say, readout)
         remember(_precision_subject(backbone, engine, readout), {"precision": made.precision})
-    elif made.cosine < CLOSE and say:
+    elif made.precision == "bf16" and made.cosine < CLOSE and say:
         say(f"bf16 is coarse for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
     return made
 
@@ -105,7 +106,7 @@ def settled_precision(
     Returns
     -------
     str or None
-        ``fp32`` or ``bf16``; None where ``auto`` was not decided here yet.
+        ``fp32``, ``bf16`` or ``int8``; None where ``auto`` was not decided here yet.
     """
     if precision != "auto":
         return precision

@@ -14,8 +14,9 @@ __all__ = ["BATCH", "ENGINES", "PRECISIONS", "Engine", "EngineError", "check", "
 #: depend on neither how many others there are nor which.
 BATCH = 32
 
-#: ``auto`` is bf16 where the processor computes with it and the features stay close to fp32's.
-PRECISIONS = ("fp32", "bf16", "auto")
+#: ``auto`` is bf16 where the processor computes with it and the features stay close to fp32's; never int8,
+#: which loses more.
+PRECISIONS = ("fp32", "bf16", "int8", "auto")
 
 #: Engines from the fastest on most processors to the one that is always there, each with the
 #: packages it needs.
@@ -26,7 +27,7 @@ ENGINES: dict[str, tuple[str, ...]] = {
 }
 
 # ONNX Runtime's processor kernels compute convolutions in float32 only.
-_FP32_ONLY = ("onnxruntime",)
+_OFFERS = {"openvino": ("fp32", "bf16", "int8"), "onnxruntime": ("fp32",), "torch": ("fp32", "bf16")}
 
 
 class EngineError(ZooError):
@@ -41,7 +42,7 @@ class Engine(Protocol):
     name : str
         One of `ENGINES`.
     precision : str
-        ``fp32`` or ``bf16``: the arithmetic it really uses.
+        ``fp32``, ``bf16`` or ``int8``: the arithmetic it really uses.
     cosine : float
         Between its features and those of fp32, the worst of `BATCH` photographs; 1 for fp32.
     """
@@ -78,8 +79,15 @@ def check(engine: str, precision: str) -> None:
             f"The engine {engine} is not installed.",
             'Install it with: pip install "finetune-zoo[fast]", or use --engine torch.',
         )
-    if precision == "bf16" and not offers(engine, precision):
-        raise EngineError(f"The engine {engine} has no bf16.", "Use --engine auto or --precision fp32.")
+    if precision != "auto" and not offers(engine, precision):
+        raise EngineError(
+            f"The engine {engine} has no {precision}.", "Use --engine auto or --precision fp32."
+        )
+    if precision == "int8" and not installed("openvino"):
+        raise EngineError(
+            "Only the engine openvino has int8, and it is not installed.",
+            'Install it with: pip install "finetune-zoo[fast]", or use --precision bf16.',
+        )
 
 
 def installed(engine: str) -> bool:
@@ -88,5 +96,5 @@ def installed(engine: str) -> bool:
 
 
 def offers(engine: str, precision: str) -> bool:
-    """Return whether an engine computes in a precision, ``fp32`` or ``bf16``."""
-    return precision == "fp32" or engine not in _FP32_ONLY
+    """Return whether an engine (``auto``: any) computes in a precision, ``fp32``, ``bf16`` or ``int8``."""
+    return engine == "auto" or precision in _OFFERS[engine]

@@ -5,25 +5,28 @@ runs need neither torch nor timm, and nothing that comes from anywhere else is e
 """
 
 import io
+import json
 import logging
-import os
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, locked, writing
 from zoo.engines.bf16 import cuts, rounded_graph
 from zoo.engines.contract import Engine, EngineError
 from zoo.engines.notes import digest_of, versions
 from zoo.engines.photographs import photographs
 from zoo.engines.readout import Readout
+from zoo.holding import TEMPORARY, Hold
+from zoo.housekeeping import keep_within_limit
 
 if TYPE_CHECKING:
     from zoo.backbone import Backbone
@@ -63,7 +66,7 @@ class Form:
     divisible: bool = False
 
 
-def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str = "fp32") -> Path:
+def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str = "fp32") -> Hold:
     """Return the folder with a backbone in an engine's form, made if it was not there.
 
     Parameters
@@ -79,15 +82,14 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str
 
     Returns
     -------
-    Path
+    Hold
+        On the folder: it stays there until the engine has read it.
 
     Raises
     ------
     EngineError
         If the network cannot be converted, or computes something else than torch's does.
     """
-    import filelock
-
     made_from = {
         **backbone.identity,
         **readout.identity(backbone),
@@ -97,25 +99,30 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str
         "layout": _LAYOUT,
     }
     folder = cache_folder("graphs") / digest_of(made_from)
-    if not folder.exists():
-        with filelock.FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                _convert(backbone, readout, form, precision, folder)
-    return folder
+    while True:
+        try:
+            return Hold(folder)
+        except FileNotFoundError:  # Not made yet, or removed just now to keep the cache small.
+            with locked(folder.with_suffix(".lock")):
+                if not folder.exists():
+                    _convert(backbone, readout, form, made_from, folder)
+            keep_within_limit(protect=[folder])
 
 
-def _convert(backbone: "Backbone", readout: Readout, form: Form, precision: str, folder: Path) -> None:
+def _convert(
+    backbone: "Backbone", readout: Readout, form: Form, made_from: dict[str, Any], folder: Path
+) -> None:
     """Write the network to `folder`, whole or not at all."""
     from zoo.engines.graph import Graph, evaluate
 
     failures: tuple[type[Exception], ...] = (RuntimeError, *form.failures)
     pixels = photographs(backbone.preprocess)
     few = pixels[:2]
-    temporary = folder.with_suffix(f".{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    with writing(folder):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=TEMPORARY, dir=folder.parent))
     try:
         graph = Graph(backbone, readout.layers, readout.pool).eval()
-        if precision == "bf16":
+        if made_from["precision"] == "bf16":
             graph = rounded_graph(backbone, readout)
         if form.divisible:
             graph.taps = tuple(cuts(backbone, readout))
@@ -123,7 +130,10 @@ def _convert(backbone: "Backbone", readout: Readout, form: Form, precision: str,
         with _quiet():
             form.write(graph, pixels, temporary)
         _compare(form.load(temporary)(pixels)[: len(few)], expected, backbone.name, form.engine)
-        temporary.rename(folder)
+        with writing(folder):
+            (temporary / "about.json").write_text(json.dumps(made_from, indent=1), encoding="utf-8")
+            temporary.chmod(0o755)  # mkdtemp makes it private, and caches are often shared.
+            temporary.rename(folder)
     except failures as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(

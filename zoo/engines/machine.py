@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["has_bf16", "has_gpu", "machine"]
+__all__ = ["has_bf16", "has_gpu", "has_int8", "machine"]
 
 
 @lru_cache(maxsize=1)
@@ -32,6 +32,13 @@ def has_bf16() -> bool:
         return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@lru_cache(maxsize=1)
+def has_int8() -> bool:
+    """Return whether the processor has an instruction for products of 8-bit integers, where Linux tells."""
+    flags = {*_cpuinfo("flags").split(), *_cpuinfo("Features").split()}
+    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 @lru_cache(maxsize=1)

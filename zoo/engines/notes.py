@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, writing
 
 __all__ = ["digest_of", "recall", "remember", "versions"]
 
@@ -50,10 +50,11 @@ def remember(subject: dict[str, Any], finding: dict[str, Any]) -> None:
         What shall be recalled.
     """
     place = _place(subject)
-    handle, temporary = tempfile.mkstemp(prefix=f".{place.stem}-", dir=place.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"subject": subject, "finding": finding}, file, indent=1)
-    os.replace(temporary, place)
+    with writing(place):
+        handle, temporary = tempfile.mkstemp(prefix=f".{place.stem}-", suffix=".tmp", dir=place.parent)
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump({"subject": subject, "finding": finding}, file, indent=1)
+        os.replace(temporary, place)
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -74,8 +74,9 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> ONNXRuntimeEng
     failures = tuple(getattr(state, name) for name in names)
     packages = ("onnxruntime", "onnx", "onnxscript", "torch", "timm")
     form = Form("onnxruntime", packages, _write, ONNXRuntimeEngine, failures)
+    held = converted(backbone, readout, form)
     try:
-        return ONNXRuntimeEngine(converted(backbone, readout, form))
+        return ONNXRuntimeEngine(held.folder)
     except failures as error:
         raise EngineError(
             f"ONNX Runtime cannot run {backbone.name} ({str(error).splitlines()[0]}).", "Use --engine torch."

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
-from zoo.engines.bf16 import least_cut
+from zoo.engines.bf16 import CLOSE, least_cut
 from zoo.engines.contract import BATCH, EngineError
 from zoo.engines.converted import Form, converted
-from zoo.engines.machine import has_bf16
+from zoo.engines.int8 import CLOSE_INT8, quantise
+from zoo.engines.machine import has_bf16, has_int8
 from zoo.engines.notes import versions
+from zoo.engines.photographs import others
 from zoo.engines.readout import Readout
 
 if TYPE_CHECKING:
@@ -36,14 +38,29 @@ class OpenVINOEngine:
         The tap at which bf16 begins; 0: from the start.
     cosine : float, optional
         Between its features and those of fp32.
+    calibration : (n, height, width, 3) uint8 array, optional
+        Pixels to take ranges from: what comes after the cut is run in int8.
     """
 
     name = "openvino"
 
-    def __init__(self, folder: Path, rounded: Path | None = None, cut: int = 0, cosine: float = 1.0) -> None:
-        self.precision = "bf16" if rounded else "fp32"
+    def __init__(
+        self,
+        folder: Path,
+        rounded: Path | None = None,
+        cut: int = 0,
+        cosine: float = 1.0,
+        calibration: NDArray[np.uint8] | None = None,
+    ) -> None:
+        self.precision = "int8" if calibration is not None else "bf16" if rounded else "fp32"
         self.cosine = cosine
-        if rounded and cut:
+        if calibration is not None:
+            network = _read(folder)
+            front = _until(network, cut) if cut else None
+            whole = _until(network, 0)
+            quantise(whole, front, calibration)
+            self._requests = [_request(whole, "fp32")]
+        elif rounded and cut:
             front = _request(_until(_read(folder), cut), "fp32")
             rest = _request(_from(_read(rounded), cut), "bf16")
             rest.set_input_tensor(front.get_output_tensor(0))
@@ -66,7 +83,8 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> OpenVINOEngine
     Raises
     ------
     EngineError
-        If OpenVINO cannot convert or run the network, or the processor has no bf16 and it is asked for.
+        If OpenVINO cannot convert or run the network, the processor lacks the arithmetic that is asked for,
+        or int8 would lose too much.
     """
     from openvino import frontend
 
@@ -78,15 +96,23 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> OpenVINOEngine
         frontend.NotImplementedFailure,
         frontend.InitializationFailure,
     )
-    if precision == "bf16" and not has_bf16():
-        raise EngineError("This processor has no bf16 arithmetic.", "Use --precision fp32.")
+    if (precision == "bf16" and not has_bf16()) or (precision == "int8" and not has_int8()):
+        raise EngineError(f"This processor has no {precision} arithmetic.", "Use --precision fp32.")
     form = Form("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures, divisible=True)
 
+    calibration = others(backbone.preprocess) if precision == "int8" else None
+
     def compiled(cut: int | None, cosine: float = 1.0) -> OpenVINOEngine:
-        folder = converted(backbone, readout, form)
-        rounded = None if cut is None else converted(backbone, readout, form, "bf16")
+        plain = converted(backbone, readout, form)
+        if cut is None:
+            given: tuple[Any, ...] = ()
+        elif precision == "int8":
+            given = (None, cut, cosine, calibration)
+        else:
+            rounded = converted(backbone, readout, form, "bf16")
+            given = (rounded.folder, cut, cosine)
         try:
-            return OpenVINOEngine(folder, rounded, cut or 0, cosine)
+            return OpenVINOEngine(plain.folder, *given)
         except failures as error:
             reason = str(error).strip().splitlines()[-1]
             raise EngineError(
@@ -95,8 +121,15 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> OpenVINOEngine
 
     if precision == "fp32":
         return compiled(None)
-    subject = {"engine": "openvino", **versions("openvino")}
-    return compiled(*least_cut(backbone, readout, subject, partial(compiled, None), compiled))
+    subject = {"engine": "openvino", **versions("openvino"), precision: {"bf16": 2, "int8": 1}[precision]}
+    close = CLOSE_INT8 if precision == "int8" else CLOSE
+    cut, cosine = least_cut(backbone, readout, subject, partial(compiled, None), compiled, close)
+    if precision == "int8" and cosine < close:
+        raise EngineError(
+            f"int8 would lose too much of {backbone.name}: cosine with fp32 {cosine:.4f} at worst.",
+            "Use --precision bf16.",
+        )
+    return compiled(cut, cosine)
 
 
 def _request(network: Any, precision: str) -> Any:

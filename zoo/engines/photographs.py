@@ -1,7 +1,8 @@
 """A batch of real photographs that is always the same: what engines are compared and timed on.
 
 Cut from the two photographs that scikit-learn brings along, a temple under a smooth sky and a flower.
-Noise will not do: low precision hurts most where a picture is smooth.
+Noise will not do: low precision hurts most where a picture is smooth. And other cuts of them, darker and
+brighter too, for whatever has to be fitted before it is compared.
 """
 
 from functools import lru_cache
@@ -9,11 +10,11 @@ from importlib.metadata import distribution
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageEnhance, ImageOps
 
-from zoo.engines.contract import BATCH
 from zoo.images import Preprocess, open_image
 
-__all__ = ["photographs"]
+__all__ = ["others", "photographs"]
 
 
 @lru_cache(maxsize=1)
@@ -30,17 +31,46 @@ def photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
     (BATCH, height, width, 3) uint8 array
         By turns of one and of the other photograph.
     """
+    wholes = _wholes()
+    half = [_windows(whole, 0.5) for whole in wholes]  # Windows of half a photograph's sides.
+    return np.stack([preprocess(window) for pair in zip(*half, strict=True) for window in pair])
+
+
+def others(preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Return twice `BATCH` images, none of which is one of `photographs`.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+        The backbone's.
+
+    Returns
+    -------
+    (2 * BATCH, height, width, 3) uint8 array
+        Mirrored windows of other sizes, a quarter of them darker and a quarter brighter.
+    """
+    images = []
+    for whole in _wholes():
+        for share in (0.4, 0.75):
+            for place, window in enumerate(_windows(whole, share)):
+                brightness = (1.0, 0.5, 1.0, 1.5)[place % 4]
+                mirrored = ImageOps.mirror(window)
+                images.append(preprocess(ImageEnhance.Brightness(mirrored).enhance(brightness)))
+    return np.stack(images)
+
+
+def _wholes() -> list[Image.Image]:
     files = distribution("scikit-learn")
-    wholes = [
-        open_image(str(files.locate_file(f"sklearn/datasets/images/{name}.jpg")))
-        for name in ("china", "flower")
+    names = ("china", "flower")
+    return [open_image(str(files.locate_file(f"sklearn/datasets/images/{name}.jpg"))) for name in names]
+
+
+def _windows(whole: Image.Image, share: float) -> list[Image.Image]:
+    """Windows of a share of a photograph's sides, in a 4 x 4 grid over it."""
+    width, height = int(whole.width * share), int(whole.height * share)
+    corners = [
+        ((whole.width - width) * column // 3, (whole.height - height) * row // 3)
+        for row in range(4)
+        for column in range(4)
     ]
-    across = 4  # windows of half a photograph's sides, in a 4 x 4 grid over it
-    batch = []
-    for place in range(BATCH // len(wholes)):
-        row, column = divmod(place, across)
-        for whole in wholes:
-            width, height = whole.width // 2, whole.height // 2
-            left, top = (whole.width - width) * column // 3, (whole.height - height) * row // 3
-            batch.append(preprocess(whole.crop((left, top, left + width, top + height))))
-    return np.stack(batch)
+    return [whole.crop((left, top, left + width, top + height)) for left, top in corners]

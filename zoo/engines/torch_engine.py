@@ -81,7 +81,7 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> TorchEngine:
     number, cosine = least_cut(
         backbone,
         readout,
-        {"engine": "torch", **versions("torch", "timm"), "gpu": machine()["gpu"]},
+        {"engine": "torch", **versions("torch", "timm"), "gpu": machine()["gpu"], "bf16": 2},
         lambda: TorchEngine(graph),
         lambda cut: TorchEngine(copy.deepcopy(rounded), places[cut]),
     )

@@ -1,0 +1,53 @@
+"""What the checks compute of images besides features; kept in the store like these."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zoo.spaces import BackboneSpace
+
+__all__ = ["ImageSizes", "SwappedChannels"]
+
+
+class ImageSizes:
+    """An image's width and height in pixels."""
+
+    width = 2
+    identity: dict[str, Any] = {"pixels": "width and height"}  # noqa: RUF012 (a protocol's attribute)
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Write both numbers as the bytes that a space works on."""
+        return np.array(image.size, np.uint32).view(np.uint8)
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Read them, (n, 8) bytes, as (n, 2) numbers."""
+        return np.ascontiguousarray(batch).view(np.uint32).astype(np.float32)
+
+
+class SwappedChannels:
+    """A backbone's features of images whose red and blue are exchanged.
+
+    Parameters
+    ----------
+    space : BackboneSpace
+        What computes them.
+    """
+
+    def __init__(self, space: BackboneSpace) -> None:
+        self.width = space.width
+        self._space = space
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the features depend on besides the image."""
+        return {**self._space.identity, "channels": "blue, green, red"}
+
+    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Turn an RGB image into what the network expects, channels in reverse."""
+        return np.ascontiguousarray(self._space.prepare(image)[..., ::-1])
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn a batch of images into features."""
+        return self._space.run(batch)

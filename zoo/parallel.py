@@ -1,0 +1,48 @@
+"""Work in threads: in order, with bounded memory, and stopped at once when somebody interrupts it."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["in_order", "threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Generator[R, None, None]:
+    """Map in threads, in order, never more than `ahead` results in memory.
+
+    Parameters
+    ----------
+    function : callable
+        Applied to each item, in any thread.
+    items : iterable
+        What it is applied to.
+    ahead : int
+        How many results may wait to be taken.
+
+    Yields
+    ------
+    object
+        What `function` returned, in the order of `items`. Whoever does not want the rest closes the
+        iterator (`contextlib.closing`): what has not begun then never begins.
+    """
+    waiting: deque[Future[R]] = deque()
+    pool = ThreadPoolExecutor(threads())
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def threads() -> int:
+    """Threads for decoding: as many as there are cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
