@@ -112,6 +112,72 @@ def train(
 app.command(train, name="train")
 
 
+@app.command(
+    help_epilogue=epilogue(
+        "finetune search --strategy probe --data photos/",
+        "finetune search --strategy probe --head mlp --activation maxout --trials 200 --data photos/",
+        "finetune search --strategy last-layers --minutes 5 --data photos/",
+        "finetune search --strategy full --over rate weight_decay layer_decay --data photos/",
+    )
+)
+def search(
+    *,
+    data: Data = "demo",
+    strategy: Annotated[
+        str, Parameter(help="What is trained: probe, last-layers or full, as without a search.")
+    ] = "probe",
+    trials: Annotated[
+        int | None, Parameter(help="How many there are at most; by default 100 for a probe, 24 for others.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        Parameter(help="How long they may take; the training with what was found comes on top."),
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            help="Parameters to search. probe: rate, l2, hidden, activation, and with --head linear l2, loss."
+            " Others: rate, weight_decay, batch, and if named smoothing, layer_decay, layers.",
+        ),
+    ] = None,
+    model: Model = "efficientnet_lite0",
+    out: Out = None,
+    seed: Seed = 0,
+    probe: ProbeFlags | None = None,
+    training: TrainingFlags | None = None,
+    strict: Strict = False,
+    engine: Engine = "auto",
+    precision: Precision = "fp32",
+    json: Json = False,
+    registry: RegistryFile = None,
+) -> None:
+    """Search for a training's settings, from many short trials to a few long ones, and train with the best.
+
+    What is given stays as it is; the defaults are tried too, so that the result is no worse by the same
+    score. Trials are judged on folds of the training images; held-out images are looked at once, at the
+    end. Stopped, it goes on with `finetune resume`.
+    """
+    from finetune.train import fit
+    from zoo.registry import load_registry
+
+    result = fit(
+        data,
+        model,
+        strategy,
+        seed=seed,
+        out=out,
+        strict=strict,
+        engine=engine,
+        precision=precision,
+        registry=load_registry(registry),
+        say=_say,
+        search={"trials": trials, "minutes": minutes, "over": over},
+        **given(probe, training),
+    )
+    _print_result(result, json)
+
+
 @app.command(help_epilogue=epilogue("finetune resume runs/photos-full-001"))
 def resume(
     run: Annotated[Path, Parameter(help="The run, as it was named when the training began.")],
@@ -319,6 +385,7 @@ def predict(
     help_epilogue=epilogue(
         "finetune check --data photos/",
         "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
+        "finetune check --data photos/ --strategy last-layers --layers 2 --rate 0.001",
     )
 )
 def check(
@@ -330,12 +397,8 @@ def check(
         Path | None, Parameter(help="Folder for what is found; by default a new one below runs/.")
     ] = None,
     seed: Seed = 0,
-    loss: Annotated[
-        str | None, Parameter(help="probe: softmax (the default) or hinge, the multi-class SVM loss.")
-    ] = None,
-    class_weight: Annotated[
-        str | None, Parameter(help="probe: balanced lets every class count the same.")
-    ] = None,
+    probe: ProbeFlags | None = None,
+    training: TrainingFlags | None = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     json: Json = False,
@@ -359,8 +422,7 @@ def check(
         precision=precision,
         registry=load_registry(registry),
         say=_say,
-        loss=loss,
-        class_weight=class_weight,
+        **given(probe, training),
     )
     if json:
         print_json(found.to_dict())

@@ -28,6 +28,19 @@ class ProbeFlags:
     class_weight: Annotated[
         str | None, Parameter(help="balanced lets every class count the same, however many images it has.")
     ] = None
+    head: Annotated[
+        str | None,
+        Parameter(
+            help="probe: linear (the default), or mlp for a hidden layer (and --rate, --epochs)."
+        ),
+    ] = None
+    l2: Annotated[
+        float | None, Parameter(help="probe: strength of the penalty, instead of the best of some.")
+    ] = None
+    activation: Annotated[
+        str | None, Parameter(help="probe, mlp: relu (the default), leaky_relu, elu, tanh or maxout.")
+    ] = None
+    hidden: Annotated[int | None, Parameter(help="probe, mlp: units of the hidden layer (256).")] = None
 
 
 @Parameter(name="*")

@@ -22,6 +22,7 @@ from zoo.spaces import BackboneSpace
 
 if TYPE_CHECKING:
     from finetune.baselines.knn import Neighbours
+    from finetune.strategies.heads import MLP
 
 __all__ = ["Predicted", "Predictor", "load"]
 
@@ -106,14 +107,17 @@ class Predictor:
         return [self.classes[i] for i in self.logits(paths).argmax(axis=1)]
 
 
-def _head(backbone: Backbone) -> "Linear | Neighbours":
+def _head(backbone: Backbone) -> "Linear | Neighbours | MLP":
     """What stands behind the backbone in a model's folder."""
-    settings = backbone.config.get("knn")
-    if settings is None:
-        return Linear(*read_head(backbone))
-    from finetune.baselines.knn import Neighbours
+    if settings := backbone.config.get("knn"):
+        from finetune.baselines.knn import Neighbours
 
-    return Neighbours.load(backbone.folder, settings)
+        return Neighbours.load(backbone.folder, settings)
+    if settings := backbone.config.get("mlp"):
+        from finetune.strategies.heads import MLP
+
+        return MLP.load(backbone.folder, settings)
+    return Linear(*read_head(backbone))
 
 
 def load(folder: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32") -> Predictor:

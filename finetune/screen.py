@@ -1,7 +1,7 @@
 """What a person reads at the end of a run."""
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetune.runs import Run
 
@@ -65,10 +65,21 @@ def print_run(run: Run, console: "Console") -> None:
         console.print(f"[yellow]Note:[/] {escape(warning)}")
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items() if name != "total")
     console.print(f"{run.seconds['total']:.1f} s: {phases}", highlight=False)
+    if "search" in run.choice:
+        _print_search(run, console)
     folder = shlex.quote(str(run.path))
     console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
     console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+
+
+def _print_search(run: Run, console: "Console") -> None:
+    from finetune.search.tables import print_search
+    from finetune.search.trials import TrialLog
+
+    record: Any = run.choice["search"]
+    print_search(record, TrialLog(run.path).done, console)
+    console.print(f"Pictures of it: {run.path}/search.html", markup=False, soft_wrap=True)
 
 
 def _trained_on(run: Run) -> str:

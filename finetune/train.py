@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +37,14 @@ from finetune.runs import (
 from finetune.strategies import STRATEGIES, make_options
 from finetune.strategies.linear import Problems, solve
 from finetune.task import Images, Task, Trained
-from zoo.backbone import load
+from zoo.backbone import Backbone, load
 from zoo.errors import DataError
 from zoo.features import Extraction, compute, threads
 from zoo.registry import Registry
 from zoo.spaces import BackboneSpace, RawPixels
+
+if TYPE_CHECKING:
+    from finetune.search import Searching
 
 __all__ = ["DEFAULT_MODEL", "data_name", "fit", "is_follower", "resume"]
 
@@ -64,6 +67,7 @@ def fit(
     registry: Registry | None = None,
     command: str | None = None,
     say: Callable[[str], None] | None = None,
+    search: dict[str, Any] | None = None,
     **options: Any,
 ) -> Run:
     """Train a classifier on labelled images and measure it on images held out.
@@ -90,6 +94,9 @@ def fit(
         The command that repeats the run, for the record.
     say : callable, optional
         Told in one line of what the user may want to know while it runs.
+    search : dict, optional
+        Search for the settings that are not given first: ``trials``, ``minutes`` and ``over`` of
+        :class:`finetune.search.Searching`, or nothing of it.
     **options
         What the strategy's ``Options`` hold.
 
@@ -111,10 +118,10 @@ def fit(
     if seed < 0:
         raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
     given = {name: value for name, value in options.items() if value is not None}
-    asked = _Asked(os.fspath(data), model, strategy, seed, strict, engine, precision, given)
+    asked = _Asked(os.fspath(data), model, strategy, seed, strict, engine, precision, given, search)
     if is_follower():
         return _follow(asked, registry)
-    folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), strategy)
+    folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), asked.name)
     with folder:
         if not asked.resumable:
             return _fit(asked, folder, None, registry, command, say or _unsaid)
@@ -187,10 +194,19 @@ class _Asked:
     engine: str
     precision: str
     options: dict[str, Any]
+    search: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        # Faults are found before any work.
+        if self.search is not None:
+            self._searching()
         check_methods([self.strategy], (*STRATEGIES, *BASELINES))
-        make_options(self.recipe, self.options)  # faults are found before any work
+        make_options(self.recipe, self.options)
+
+    @property
+    def name(self) -> str:
+        """What the run is called after."""
+        return self.strategy if self.search is None else f"{self.strategy}-search"
 
     @property
     def recipe(self) -> ModuleType:
@@ -198,7 +214,19 @@ class _Asked:
 
     @property
     def resumable(self) -> bool:
-        return bool(getattr(self.recipe, "RESUMABLE", False))
+        return self.search is not None or bool(getattr(self.recipe, "RESUMABLE", False))
+
+    def train(self, task: Task, backbone: Backbone) -> Trained:
+        """Do what is asked for, with the training part."""
+        if self.search is not None:
+            return self._searching().fit(task, backbone)
+        trained: Trained = self.recipe.fit(task, backbone, make_options(self.recipe, self.options))
+        return trained
+
+    def _searching(self) -> "Searching":
+        from finetune.search import Searching
+
+        return Searching(self.strategy, self.options, **(self.search or {}))
 
 
 def _fit(
@@ -242,7 +270,7 @@ def _fit(
             checkpoints=team.same(unfinished.folder if unfinished else None),
             say=say,
         )
-        trained: Trained = asked.recipe.fit(task, backbone, make_options(asked.recipe, asked.options))
+        trained = asked.train(task, backbone)
     with clock.phase("evaluation"):
         probabilities = softmax(trained.logits(test))
         result = evaluate(test.labels, probabilities, dataset.classes)
@@ -372,6 +400,8 @@ def _write_tables(folder: Path, trained: Trained, test: Dataset, probabilities: 
     with MetricsLog(folder) as log:
         for line in trained.log:
             log.write(**line)
+    for name, text in getattr(trained, "files", {}).items():
+        (folder / name).write_text(text, encoding="utf-8")
     write_predictions(folder, test.names, test.labels.tolist(), probabilities, test.classes)
 
 
@@ -381,10 +411,12 @@ def data_name(data: str | os.PathLike[str]) -> str:
 
 
 def _command(asked: _Asked) -> str:
-    words = ["finetune", *(["baseline"] if asked.strategy in BASELINES else ["--strategy"]), asked.strategy]
+    words = ["finetune", *([] if asked.search is None else ["search"])]
+    words += [*(["baseline"] if asked.strategy in BASELINES else ["--strategy"]), asked.strategy]
     words += ["--data", asked.data, "--model", asked.model]
     words += ["--seed", str(asked.seed)] if asked.seed else []
-    for name, value in asked.options.items():
+    searched = {name: value for name, value in (asked.search or {}).items() if value is not None}
+    for name, value in {**searched, **asked.options}.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
             words += [flag if value else flag.replace("--", "--no-", 1)]

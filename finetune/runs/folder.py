@@ -15,7 +15,9 @@ from finetune.runs.record import Run, read_record
 
 __all__ = ["PARTS", "RunFolder", "check_out"]
 
-PARTS = frozenset({"run.json", "metrics.jsonl", "predictions.csv", "report.html", "model"})
+PARTS = frozenset(
+    {"run.json", "metrics.jsonl", "predictions.csv", "report.html", "model", "trials.jsonl", "search.html"}
+)
 """Everything a run folder may hold at its top level. A folder with anything else in it is never replaced."""
 
 

@@ -86,9 +86,9 @@ class Unfinished:
             )
         try:
             found = json.loads(self._request.read_text(encoding="utf-8"))
-            if found.pop("schema") != _SCHEMA:
-                raise KeyError("schema")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            if not isinstance(found, dict) or found.pop("schema", None) != _SCHEMA:
+                raise ValueError("another schema")
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{self._request} is damaged or of another version.", "Train again with finetune."
             ) from error
@@ -113,7 +113,7 @@ class Unfinished:
 
     def has_checkpoints(self) -> bool:
         """Return whether any training was done that can be gone on with."""
-        return any(self.folder.glob("*.safetensors"))
+        return any(self.folder.glob("*.safetensors")) or (self.folder / "trials.jsonl").exists()
 
     def remove(self) -> None:
         """Remove the folder, when the run is finished or nothing came of it."""

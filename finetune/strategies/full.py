@@ -21,7 +21,7 @@ from finetune.training.team import Team
 from zoo.backbone import Backbone
 from zoo.engines.memory import keep_freed_memory
 
-__all__ = ["Options", "finished", "fit"]
+__all__ = ["Options", "Prepared", "defaults", "finished", "fit", "prepare", "trained"]
 
 #: Whether a training that is stopped can be gone on with.
 RESUMABLE = True
@@ -72,26 +72,71 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
     TrainingError
         If the training comes to nothing.
     """
-    keep_freed_memory()
     team = Team()
+    ready = prepare(task, backbone, options, team)
+    plan = options.plan(defaults(len(task.train)))
+    found = finetune(task, backbone, ready.network, ready.tail, ready.source, ready.X, plan, team)
+    return finished(task, backbone, ready.network, ready.size, *found, ready.about)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Everything that a training needs before its recipe is known.
+
+    Attributes
+    ----------
+    network : Module
+        In the mode to train in, with what learns asking for gradients.
+    tail : Module
+        Its trained part.
+    source : Source
+        The tail's inputs.
+    X : (n, d) float32 array
+        The classifier's inputs before anything is trained.
+    size : (int, int)
+        Height and width of the images.
+    about : dict
+        What ``run.json`` says of it.
+    """
+
+    network: Any
+    tail: Any
+    source: Any
+    X: NDArray[np.float32]
+    size: tuple[int, int]
+    about: dict[str, Any]
+
+
+def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Prepared:
+    """Build the network and read the pictures; parameters and what is raised are those of :func:`fit`.
+
+    Returns
+    -------
+    Prepared
+    """
+    keep_freed_memory()
     network = build(backbone, len(task.classes), task.seed).to(team.device)
-    parts.freeze_all_but(network, parts.everything(network), options.bn)
+    parts.freeze_all_but(network, trained(network, backbone, options), options.bn)
     own = backbone.preprocess
     source = Pictures(task.train.paths, own, options.augmentation(), task.seed, spare_memory())
     size = (options.size, options.size) if options.size else source.useful_size()
     source = source.resized(size)
     X = task.train.X if size == own.input_size else _features(network, backbone, source)
-    plan = options.plan(defaults(len(task.train)))
     fed: Any = source
     if options.first_size:
-        fed = Phases(source.resized((options.first_size,) * 2), source, plan.recipe.epochs // 2)
-    found = finetune(task, backbone, network, network, fed, X, plan, team)
-    return finished(task, backbone, network, size, *found, {"size": list(size)})
+        epochs = options.plan(defaults(len(task.train))).recipe.epochs
+        fed = Phases(source.resized((options.first_size,) * 2), source, epochs // 2)
+    return Prepared(network, network, fed, X, size, {"size": list(size)})
+
+
+def trained(network: Any, backbone: Backbone, options: Options) -> set[str]:
+    """Return the names of the parameters that learn: all of them."""
+    return parts.everything(network)
 
 
 def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
-    epochs = int(np.clip(8_000 / images, 5, 12))
+    epochs = int(np.clip(8_000 / images, 5, 8))
     rates = (3e-4, 1e-4, 1e-3) if images < SMALL else (1e-3, 3e-4, 3e-3)
     return Defaults(epochs, rates, 2, layer_decay=0.9)
 

@@ -5,11 +5,12 @@ The frozen part runs once, for a few views of each picture, and epochs touch the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from finetune.errors import OptionError
-from finetune.strategies.full import SMALL, finished
+from finetune.strategies.full import SMALL, Prepared, finished
 from finetune.task import Task
 from finetune.training import parts
 from finetune.training.activations import ViewSpace, activations, front, most_views
@@ -23,7 +24,7 @@ from finetune.training.team import Team
 from zoo.backbone import Backbone
 from zoo.engines.memory import keep_freed_memory
 
-__all__ = ["Options", "fit"]
+__all__ = ["Options", "defaults", "fit", "prepare", "trained"]
 
 #: Whether a training that is stopped can be gone on with.
 RESUMABLE = True
@@ -80,16 +81,25 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
     TrainingError
         If the training comes to nothing.
     """
-    keep_freed_memory()
     team = Team()
+    ready = prepare(task, backbone, options, team)
+    plan = options.plan(defaults(len(task.train)))
+    found = finetune(task, backbone, ready.network, ready.tail, ready.source, ready.X, plan, team)
+    return finished(task, backbone, ready.network, ready.size, *found, ready.about)
+
+
+def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Prepared:
+    """Divide the network, and compute what its frozen part gives or take it from the store.
+
+    Parameters and what is raised are those of :func:`fit`.
+
+    Returns
+    -------
+    Prepared
+    """
+    keep_freed_memory()
     network = build(backbone, len(task.classes), task.seed)
-    trained = (
-        parts.matching(network, options.unfreeze)
-        if options.unfreeze
-        else parts.last_stages(network, options.layers)
-    )
-    trained |= {f"{backbone.classifier}.weight", f"{backbone.classifier}.bias"}
-    parts.freeze_all_but(network, trained, options.bn)
+    parts.freeze_all_but(network, trained(network, backbone, options), options.bn)
     size = backbone.preprocess.input_size
     divided = cut(network, size)
     augment = options.augmentation()
@@ -99,9 +109,18 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
     spaces = [ViewSpace(before, size, augment, number, task.seed) for number in range(views)]
     with team.leader_first():
         source = Activations(activations(task.train.paths, spaces), divided.shape, task.seed)
-    plan = options.plan(defaults(len(task.train)))
-    found = finetune(task, backbone, network, divided.tail, source, task.train.X, plan, team)
-    return finished(task, backbone, network, size, *found, {"layers": options.layers, "views": views})
+    about = {"layers": options.layers, "views": views}
+    return Prepared(network, divided.tail, source, task.train.X, size, about)
+
+
+def trained(network: Any, backbone: Backbone, options: Options) -> set[str]:
+    """Return the names of the parameters that learn; parameters and what is raised are those of :func:`fit`."""
+    names = (
+        parts.matching(network, options.unfreeze)
+        if options.unfreeze
+        else parts.last_stages(network, options.layers)
+    )
+    return names | {f"{backbone.classifier}.weight", f"{backbone.classifier}.bias"}
 
 
 def defaults(images: int) -> Defaults:

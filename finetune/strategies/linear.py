@@ -17,6 +17,7 @@ The bias is not penalised.
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from zoo.features import threads
 
-__all__ = ["LOSSES", "Linear", "Problems", "hinge", "softmax_loss", "solve"]
+__all__ = ["LOSSES", "Linear", "Problems", "hinge", "one_blas_thread", "softmax_loss", "solve"]
 
 Array = NDArray[np.float32]
 Loss = Callable[[Array, NDArray[np.int64]], tuple[Array, Array]]
@@ -242,10 +243,18 @@ def solve(
     (p, k) array
         The parameters, `k` = c * d + c.
     """
-    # A BLAS thread that waits for another spins, so that on a machine with anything else to do, two
-    # take many times as long as one. Ours sleep, and share out whole problems instead of products.
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(threads()) as pool:
         return _lbfgs(problems, l2, loss, start, tolerance, max_iterations, memory, pool)
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Within, a matrix product is computed by one thread, and whole problems are shared out instead.
+
+    A BLAS thread that waits for another spins, so that on a machine with anything else to do, two take many
+    times as long as one. Ours sleep.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
 
 
 @lru_cache(maxsize=1)

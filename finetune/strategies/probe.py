@@ -1,7 +1,8 @@
-"""The linear probe: a softmax (or SVM) classifier on a frozen backbone's features.
+"""The probe: a linear softmax (or SVM) classifier on a frozen backbone's features.
 
 The strength of the L2 penalty is chosen by cross-validation inside the training part, by the loss on
-images not trained on; then one classifier is fitted to all training images with it.
+images not trained on; then one classifier is fitted to all training images with it. With ``head`` set to
+``mlp`` there is a hidden layer besides: :mod:`finetune.strategies.hidden`.
 """
 
 from dataclasses import dataclass, field
@@ -16,12 +17,27 @@ from finetune.errors import OptionError
 from finetune.evaluation.calibration import fit_temperature, softmax
 from finetune.evaluation.metrics import log_loss
 from finetune.saved import save_model
+from finetune.strategies import hidden
+from finetune.strategies.heads import ACTIVATIONS
+from finetune.strategies.hidden import HiddenProbe
 from finetune.strategies.linear import LOSSES, Linear
-from finetune.strategies.strengths import TOLERANCE, Point, Strengths
+from finetune.strategies.strengths import TOLERANCE, Point, Strengths, Weigh
 from finetune.task import Images, Task
 from zoo.backbone import Backbone
 
-__all__ = ["NESTED_TOLERANCE", "Options", "Probe", "balanced", "cross_validate", "fit"]
+__all__ = [
+    "HEADS",
+    "NESTED_TOLERANCE",
+    "Options",
+    "Probe",
+    "balanced",
+    "cross_validate",
+    "fit",
+    "walk",
+    "weigh",
+]
+
+HEADS = ("linear", "mlp")
 
 #: Of the fits that only estimate how good the whole procedure is: their choices are the same, and so,
 #: to a fraction of an image, are their accuracies.
@@ -38,16 +54,67 @@ class Options:
         ``softmax`` or ``hinge``, the multi-class SVM loss.
     class_weight : str or None
         ``balanced`` lets every class count the same, however many images it has.
+    head : str
+        ``linear``, or ``mlp`` for a hidden layer before it.
+    l2 : float or None
+        Strength of the penalty; by default the best of some.
+    activation : str or None
+        mlp: one of :data:`finetune.strategies.heads.ACTIVATIONS`; by default relu.
+    hidden : int or None
+        mlp: units of the hidden layer.
+    rate, epochs, momentum : float, int, float, or None
+        mlp: of its gradient descent.
     """
 
     loss: str = "softmax"
     class_weight: str | None = None
+    head: str = "linear"
+    l2: float | None = None
+    activation: str | None = None
+    hidden: int | None = None
+    rate: float | None = None
+    epochs: int | None = None
+    momentum: float | None = None
 
     def __post_init__(self) -> None:
+        if self.head not in HEADS:
+            raise OptionError(f"There is no head {self.head!r}.", f"Choose one of: {', '.join(HEADS)}.")
+        if self.activation is not None and self.activation not in ACTIVATIONS:
+            raise OptionError(
+                f"There is no activation {self.activation!r}.", f"Choose one of: {', '.join(ACTIVATIONS)}."
+            )
+        self._check_numbers()
         if self.loss not in LOSSES:
             raise OptionError(f"There is no loss {self.loss!r}.", f"Choose one of: {', '.join(LOSSES)}.")
         if self.class_weight not in (None, "none", "balanced"):
             raise OptionError(f"There is no class weight {self.class_weight!r}.", "Choose: balanced or none.")
+
+    def _check_numbers(self) -> None:
+        for name, low, high, mlp_only in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:  # `not`, so that nan is outside too
+                raise OptionError(
+                    f"The {name} {value:g} is no use.", f"Give --{name} a number from {low:g} to {high:g}."
+                )
+            if value is not None and mlp_only and self.head != "mlp":
+                raise OptionError(
+                    f"A linear head has no {name}: it is solved for.",
+                    f"Leave out --{name}, or add --head mlp.",
+                )
+        if self.activation is not None and self.head != "mlp":
+            raise OptionError(
+                "A linear head has no activation.", "Leave out --activation, or add --head mlp."
+            )
+
+
+#: What may be set, between which bounds, and whether a hidden layer is needed for it.
+_NUMBERS = (
+    ("l2", 1e-12, 1e6, False),
+    ("hidden", 1, 65_536, True),
+    ("rate", 1e-12, 100, True),
+    ("epochs", 1, 100_000, True),
+    ("momentum", 0, 0.9999, True),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +154,7 @@ class Probe:
         save_model(folder, self.backbone, self.classifier.W, self.classifier.b, self.classes)
 
 
-def fit(task: Task, backbone: Backbone, options: Options) -> Probe:
+def fit(task: Task, backbone: Backbone, options: Options) -> Probe | HiddenProbe:
     """Choose the L2 strength by cross-validation and fit the classifier.
 
     Parameters
@@ -100,10 +167,17 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Probe:
 
     Returns
     -------
-    Probe
+    Probe or HiddenProbe
     """
+    if options.head == "mlp":
+        return hidden.fit(task, backbone, options, weigh(options))
+    return fit_linear(task, backbone, options)
+
+
+def fit_linear(task: Task, backbone: Backbone, options: Options) -> Probe:
+    """Fit a linear head; parameters are those of :func:`fit`."""
     plan = plain(task.folds)
-    search = _walk(task, plan, options, TOLERANCE)
+    search = walk(task, plan, options, TOLERANCE)
     classifier = search.classifier()
     temperature = fit_temperature(search.best().held_out[0], task.train.labels[plan.order(0)])
     calibrated = Linear(classifier.W / np.float32(temperature), classifier.b / np.float32(temperature))
@@ -120,7 +194,8 @@ def fit(task: Task, backbone: Backbone, options: Options) -> Probe:
         "curve": curve,
     }
     log = [{"step": i, **record} for i, record in enumerate(curve)]
-    return Probe(backbone, calibrated, task.classes, choice, log, _warnings(search))
+    warnings = _warnings(search) if options.l2 is None else []
+    return Probe(backbone, calibrated, task.classes, choice, log, warnings)
 
 
 def cross_validate(task: Task, nested: Nested, options: Options) -> list[NDArray[np.int64]]:
@@ -139,11 +214,29 @@ def cross_validate(task: Task, nested: Nested, options: Options) -> list[NDArray
     list of int arrays
         Predicted classes of each outer fold's held-out rows.
     """
-    return _walk(task, nested, options, NESTED_TOLERANCE).predict_outer(nested)
+    if options.head != "linear":
+        raise ValueError("folds are solved together for a linear head only")
+    return walk(task, nested, options, NESTED_TOLERANCE).predict_outer(nested)
 
 
-def _walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strengths:
-    """Try the strengths; they are compared by the mean loss on images not trained on."""
+def walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strengths:
+    """Try the strengths, or the one that is given.
+
+    Parameters
+    ----------
+    task : Task
+        Training images; its folds are not used.
+    plan : Plan
+        The training parts, and what judges them.
+    options : Options
+    tolerance : float
+        As in :func:`finetune.strategies.linear.solve`.
+
+    Returns
+    -------
+    Strengths
+        Compared by the mean loss on images not trained on.
+    """
     loss = LOSSES[options.loss]
     strengths = Strengths(
         task.train.X,
@@ -152,10 +245,13 @@ def _walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strengt
         len(task.classes),
         loss,
         judge=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
-        weigh=balanced if options.class_weight == "balanced" else np.ones_like,
+        weigh=weigh(options),
         tolerance=tolerance,
     )
-    strengths.walk()
+    if options.l2 is None:
+        strengths.walk()
+    else:
+        strengths.look(options.l2)
     return strengths
 
 
@@ -177,6 +273,11 @@ def _warnings(search: Strengths) -> list[str]:
         f"The best L2 strength ({search.best().l2:g}) is the {end} of those tried: the classes may be "
         + ("unrelated to the features." if end == "strongest" else "separable whatever the strength.")
     ]
+
+
+def weigh(options: Options) -> Weigh:
+    """Return what gives rows their weights, by their classes."""
+    return balanced if options.class_weight == "balanced" else np.ones_like
 
 
 def balanced(y: NDArray[np.int64]) -> NDArray[np.float64]:

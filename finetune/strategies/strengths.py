@@ -114,6 +114,10 @@ class Strengths:
         while self._a_best_is_at(0) and self.points[0].l2 < STRONGEST:
             self._try(rounded(self.points[0].l2 * HALF_DECADE), None)
 
+    def look(self, l2: float) -> None:
+        """Try one strength, alone."""
+        self._try(l2, None)
+
     def best(self, choice: int = 0) -> Point:
         """Return the best point for a choice; the strongest among equals."""
         return min(self.points, key=lambda point: point.judged[choice])

@@ -25,7 +25,7 @@ from finetune.training.sources import Rows
 __all__ = ["ENOUGH", "Choice", "Plan", "choose"]
 
 #: So many held-out images judge well enough; folds are added until there are.
-ENOUGH = 150
+ENOUGH = 90
 
 #: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
 MOST_BEYOND = 2

@@ -24,7 +24,7 @@ from finetune.training.sources import Rows, Source, batches
 from finetune.training.team import Team
 from zoo.progress import progress
 
-__all__ = ["Job", "Outcome", "train"]
+__all__ = ["Job", "Outcome", "train", "update_ratio"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,8 @@ class Outcome:
         Of the epoch that goes on: loss, correct, norm, images, seconds.
     first_loss : float or None
         Mean loss of the first batch.
+    recent_loss : float
+        Mean of the last batches, later ones counting more.
     log : list of dict
         A line an epoch.
     best : int
@@ -88,6 +90,7 @@ class Outcome:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     first_loss: float | None = None
+    recent_loss: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
     judged: float = math.inf
@@ -185,7 +188,7 @@ def _epoch(
         before = _copies(learner) if i == len(mine) - 1 else []
         labels = torch.from_numpy(job.labels[mine[i]])
         loss, correct, norm = learner.update(given, labels, step, len(chunks[i]))
-        ratio = _update_ratio(learner, before) if before else ratio
+        ratio = update_ratio(learner, before) if before else ratio
         _watch(job, outcome, loss / max(1, len(mine[i])), step)
         now = time.perf_counter()
         for key, value in (("loss", loss), ("correct", correct), ("norm", norm), ("images", len(mine[i]))):
@@ -244,11 +247,14 @@ def predict(job: Job, learner: Learner, rows: Rows, recipe: Recipe) -> NDArray[n
 
 
 def _watch(job: Job, outcome: Outcome, loss: float, step: int) -> None:
-    """Stop what cannot come to anything: a loss far above the first, and above guessing."""
+    """Stop what cannot come to anything: a loss far above the first, and above guessing.
+
+    The mean over some ten batches counts, for a single batch of few images may be an unlucky one.
+    """
     if outcome.first_loss is None:
-        outcome.first_loss = loss
-    bound = 5 * max(outcome.first_loss, math.log(job.classes))
-    if not loss < bound:
+        outcome.first_loss = outcome.recent_loss = loss
+    outcome.recent_loss = 0.9 * outcome.recent_loss + 0.1 * loss
+    if not outcome.recent_loss < 5 * max(outcome.first_loss, math.log(job.classes)):
         raise Diverged(
             f"The loss rose from {outcome.first_loss:.3g} to {loss:.3g} in {step + 1} updates.",
             "Try a lower --rate, a third of this one for instance, or a smaller --clip.",
@@ -284,8 +290,8 @@ def _copies(learner: Learner) -> list[torch.Tensor]:
     return [p.detach().clone() for p in learner.named.values()]
 
 
-def _update_ratio(learner: Learner, before: list[torch.Tensor]) -> float:
-    """Length of the last update over that of the parameters; about 1e-3 is usual (CS231n)."""
+def update_ratio(learner: Learner, before: list[torch.Tensor]) -> float:
+    """Return the length of an update over that of the parameters before; about 1e-3 is usual (CS231n)."""
     with torch.no_grad():
         moved = torch.stack([(p - b).norm() for p, b in zip(learner.named.values(), before, strict=True)])
         whole = torch.stack([b.norm() for b in before])

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from finetune.training import initial
 from zoo.backbone import Backbone
 
 __all__ = ["build", "depthwise_in_fp32", "set_head"]
@@ -24,13 +25,17 @@ def build(backbone: Backbone, classes: int, seed: int) -> Any:
     classes : int
         How many outputs.
     seed : int
-        Of the classifier's first weights.
+        Of the classifier's first weights, which are near zero: all classes begin as good as equal.
     """
     import timm
 
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # of whatever else a new head brings with it
     network: Any = timm.create_model(f"local-dir:{backbone.folder}", pretrained=True)
     network.reset_classifier(classes)
+    rng = np.random.default_rng([seed, 4])
+    inputs = network.get_submodule(backbone.classifier).weight.shape[1]
+    W = initial.head(rng, classes, inputs)
+    set_head(network, backbone.classifier, W, np.zeros(classes, np.float32))
     return network.to(memory_format=torch.channels_last)
 
 

@@ -7,6 +7,7 @@ begin with; then all training images are trained on with these.
 """
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from finetune.training.sources import Pictures, Rows, batches
 from finetune.training.team import Team
 from zoo.backbone import Backbone
 
-__all__ = ["Finetuned", "finetune"]
+__all__ = ["Bench", "Finetuned", "finetune"]
 
 
 @dataclass(eq=False)
@@ -119,21 +120,48 @@ def finetune(
     """
     legs = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
     show = board(plan.tensorboard if team.rank == 0 else None)
-    job = Job(network, tail, source, task.train.labels, len(task.classes), task.seed, team, task.say, show)
-    start = _snapshot(network)
-    head = _Heads(task, backbone, X, plan.start)
+    bench = Bench(task, backbone, network, tail, source, X, plan.start, team, show)
     everything = np.arange(len(task.train))
-
-    def begin(rows: Rows) -> None:
-        _restore(network, start)
-        head.put(network, rows)
-
     with depthwise_in_fp32(network):
-        chosen = choose(job, plan, legs, task.folds, begin)
-        begin(everything)
+        chosen = choose(bench.job, plan, legs, task.folds, bench.begin)
+        bench.begin(everything)
         final = legs.leg("final")
-        outcome = train(job, everything, chosen.recipe, final, "training", until=chosen.epochs)
+        outcome = train(bench.job, everything, chosen.recipe, final, "training", until=chosen.epochs)
     return outcome, chosen
+
+
+class Bench:
+    """A network that any number of trainings begin with, each as if it were the first.
+
+    Parameters are those of :func:`finetune`, and `start` as in :class:`finetune.training.choice.Plan`, `show`
+    as in :class:`finetune.training.loop.Job`.
+
+    Attributes
+    ----------
+    job : Job
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        backbone: Backbone,
+        network: Any,
+        tail: torch.nn.Module,
+        source: Any,
+        X: NDArray[np.float32],
+        start: str,
+        team: Team,
+        show: Callable[[str, dict[str, Any]], None] = lambda name, line: None,
+    ) -> None:
+        labels, classes = task.train.labels, len(task.classes)
+        self.job = Job(network, tail, source, labels, classes, task.seed, team, task.say, show)
+        self._snapshot = _snapshot(network)
+        self._head = _Heads(task, backbone, X, start)
+
+    def begin(self, rows: Rows) -> None:
+        """Put the network back to where a training on some rows begins."""
+        _restore(self.job.network, self._snapshot)
+        self._head.put(self.job.network, rows)
 
 
 class _Heads:
