@@ -64,7 +64,7 @@ def fit(task: Task, backbone: Any, options: Options) -> Raw:
     -------
     Raw
     """
-    fitted = probe.fit(task, backbone, probe.Options())
+    fitted = probe.fit_linear(task, backbone, probe.Options())
     return Raw(fitted.classifier, fitted.choice, fitted.log, fitted.warnings)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from finetune.runs.plain import PlainModel
 from finetune.task import Task
 from zoo.backbone import Backbone
 from zoo.spaces import BackboneSpace
+
+if TYPE_CHECKING:
+    from finetune.checks.network.part import NetworkPart
 
 __all__ = ["Check", "Finding", "Status", "Subject"]
 
@@ -114,6 +117,13 @@ class Subject:
     def suspects(self) -> list[Suspect]:
         """All images, the one that looks least like its class first."""
         return rank(self.dataset, self.X, self.parts, self.digests, self.seed)
+
+    @cached_property
+    def network(self) -> "NetworkPart":
+        """What last-layers and full train, made ready on a few of the training images."""
+        from finetune.checks.network.part import prepare
+
+        return prepare(self)
 
 
 class Check(Protocol):

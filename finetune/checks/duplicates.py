@@ -1,9 +1,9 @@
 """Images that are there twice, in one part or, worse, on both sides of the split.
 
 Exact copies have equal digests. Near copies (compressed, scaled, brightened or mirrored anew) are found on
-the 32 x 32 pixels that every run computes: after subtracting each picture's mean and dividing by its norm,
-their product is the correlation of two pictures. Correlation alone takes any two bright discs for one
-picture, so that the network's features have to be alike too. docs/check.md has the measurements.
+the 32 x 32 pixels that every run computes (:mod:`finetune.data.alike`). Their correlation alone takes any two
+bright discs for one picture, so that the network's features have to be alike too. docs/check.md has the
+measurements.
 """
 
 from collections.abc import Iterator
@@ -14,16 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.checks.contract import Finding, Subject
+from finetune.data.alike import alike, unit
 
-__all__ = ["PIXELS", "SAME_FEATURES", "Pair", "check", "find_pairs"]
-
-#: Correlation of the pixels from which two images count as copies.
-PIXELS = 0.97
+__all__ = ["SAME_FEATURES", "Pair", "check", "find_pairs"]
 
 #: Cosine of the features that they must have besides.
 SAME_FEATURES = 0.5
-
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -73,29 +69,16 @@ def find_pairs(X: NDArray[np.float32], pixels: NDArray[np.float32], digests: lis
     list of Pair
         The most alike first, `a` before `b`.
     """
-    Z = _unit(X)
-    mirrored = pixels.reshape(-1, 32, 32, 3)[:, :, ::-1].reshape(len(pixels), -1)
-    P, M = (_unit(rows - rows.mean(axis=1, keepdims=True)) for rows in (pixels, mirrored))
+    Z = unit(X)
     found = []
-    for start in range(0, len(X), _BLOCK):
-        some = slice(start, start + _BLOCK)
-        alike = np.maximum(P[some] @ P[start:].T, P[some] @ M[start:].T)
-        for i, j in _above(alike):
-            a, b = start + i, start + j
-            exact = digests[a] == digests[b]
-            if exact or Z[a] @ Z[b] >= SAME_FEATURES:
-                found.append(Pair(a, b, float(min(alike[i, j], 1)), exact))
+    for a, b, correlation in alike(pixels):
+        exact = digests[a] == digests[b]
+        if exact or Z[a] @ Z[b] >= SAME_FEATURES:
+            found.append(Pair(a, b, correlation, exact))
     # A picture of one colour correlates with nothing, not even with its own copy.
     known = {(pair.a, pair.b) for pair in found}
     found += [Pair(a, b, 1.0, True) for a, b in _same_bytes(digests) if (a, b) not in known]
     return sorted(found, key=lambda pair: (-pair.exact, -pair.correlation))
-
-
-def _above(alike: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Places above the diagonal of a block that starts on it."""
-    for i, j in np.argwhere(alike >= PIXELS):
-        if i < j:
-            yield int(i), int(j)
 
 
 def _same_bytes(digests: list[str]) -> Iterator[tuple[int, int]]:
@@ -104,10 +87,6 @@ def _same_bytes(digests: list[str]) -> Iterator[tuple[int, int]]:
     for place, digest in enumerate(digests):
         if (original := first.setdefault(digest, place)) != place:
             yield original, place
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6))
 
 
 def _across(subject: Subject, pairs: list[Pair]) -> Finding:

@@ -32,6 +32,9 @@ class Entry:
         return function
 
 
+#: The strategies that train a network's own parameters.
+NETWORK = ("last-layers", "full")
+
 CHECKS = (
     Entry("data", "data"),
     Entry("duplicates", "duplicates"),
@@ -41,6 +44,12 @@ CHECKS = (
     Entry("gradients", "gradients", ("probe",)),
     Entry("overfit", "overfit", ("probe",)),
     Entry("rate", "rate", ("probe",)),
+    Entry("first-loss", "network.first_loss", NETWORK),
+    Entry("gradients", "network.gradients", NETWORK),
+    Entry("overfit", "network.overfit", NETWORK),
+    Entry("rate", "network.rate", NETWORK),
+    Entry("activations", "network.activations", NETWORK),
+    Entry("frozen", "network.frozen", NETWORK),
     Entry("shuffled", "shuffled"),
 )
 

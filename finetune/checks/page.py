@@ -61,7 +61,7 @@ def write_page(record: CheckRecord, dataset: Dataset, folder: Path) -> Path:
         verdict=verdict(record),
         suspects=[_suspect(suspect, dataset) for suspect in record.suspects[:SUSPECTS]],
         pairs=_pairs(record.checks, dataset),
-        drawn=[(path.stem, _embedded(path)) for path in sorted((folder / "pictures").glob("*.png"))],
+        drawn=[(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
     )
     path = folder / "check.html"
     path.write_text(page, encoding="utf-8")
@@ -91,4 +91,5 @@ def _pairs(findings: list[Finding], dataset: Dataset) -> list[tuple[Picture, Pic
 
 
 def _embedded(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    kind = {".png": "png", ".svg": "svg+xml"}[path.suffix]
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode()

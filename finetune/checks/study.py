@@ -142,5 +142,11 @@ def _command(
     words = ["finetune", "check", "--data", os.fspath(data), "--model", model, "--strategy", strategy]
     words += ["--seed", str(seed)] if seed else []
     for name, value in options.items():
-        words += [] if value is None else [f"--{name.replace('_', '-')}", str(value)]
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, list | tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [] if value is None else [flag, str(value)]
     return shlex.join(words)

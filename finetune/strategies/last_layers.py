@@ -109,12 +109,14 @@ def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Pre
     spaces = [ViewSpace(before, size, augment, number, task.seed) for number in range(views)]
     with team.leader_first():
         source = Activations(activations(task.train.paths, spaces), divided.shape, task.seed)
+    for part in (network, divided.tail):  # before that, the frozen part ran where it was loaded
+        part.to(team.device)
     about = {"layers": options.layers, "views": views}
     return Prepared(network, divided.tail, source, task.train.X, size, about)
 
 
 def trained(network: Any, backbone: Backbone, options: Options) -> set[str]:
-    """Return the names of the parameters that learn; parameters and what is raised are those of :func:`fit`."""
+    """Return the names of the parameters that learn; what is raised is what :func:`fit` raises."""
     names = (
         parts.matching(network, options.unfreeze)
         if options.unfreeze

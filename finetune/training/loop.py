@@ -189,7 +189,9 @@ def _epoch(
         labels = torch.from_numpy(job.labels[mine[i]])
         loss, correct, norm = learner.update(given, labels, step, len(chunks[i]))
         ratio = update_ratio(learner, before) if before else ratio
-        _watch(job, outcome, loss / max(1, len(mine[i])), step)
+        # Of all processes: one that gave up alone would leave the others waiting for its gradients.
+        whole, images = job.team.sum(loss, len(mine[i]))
+        _watch(job, outcome, whole / images, step)
         now = time.perf_counter()
         for key, value in (("loss", loss), ("correct", correct), ("norm", norm), ("images", len(mine[i]))):
             outcome.sums[key] += value

@@ -91,7 +91,8 @@ class Pictures:
 
     def batch(self, rows: Rows, epoch: int | None) -> torch.Tensor:
         """Return normalised images, (n, 3, height, width) in channels-last order."""
-        pixels = np.stack([self._pixels(int(row), epoch) for row in rows])
+        made = in_order(lambda row: self._pixels(int(row), epoch), rows, len(rows) + 1)
+        pixels = np.stack(list(made))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() * self._scale + self._shift
 
     def _pixels(self, row: int, epoch: int | None) -> NDArray[np.uint8]:
@@ -183,7 +184,10 @@ class Activations:
 
 
 def batches(source: Source, chunks: Sequence[Rows], epoch: int | None) -> Iterator[torch.Tensor]:
-    """Give out the inputs of one chunk of rows after the other, made ready while the last is worked on.
+    """Give out the inputs of one chunk of rows after the other.
+
+    With a GPU they are made ready while it works on the last. A CPU's cores are all at work then, and wait
+    for each other at every layer: a thread that takes one of them away costs more time than it saves.
 
     Parameters
     ----------
@@ -197,5 +201,9 @@ def batches(source: Source, chunks: Sequence[Rows], epoch: int | None) -> Iterat
     ------
     (n, channels, height, width) float32 tensor
     """
+    if not torch.cuda.is_available():
+        for rows in chunks:
+            yield source.batch(rows, epoch)
+        return
     with closing(in_order(lambda rows: source.batch(rows, epoch), chunks, threads() + 1)) as ready:
         yield from ready

@@ -68,7 +68,7 @@ def chosen(name, given, plan):
     if name == "knn":
         search = knn._Search(given, plan, knn.Options())
         return [search.best(i) for i in range(len(plan.outer))]
-    walk = {"probe": (probe._walk, probe.Options()), "svm": (svm._walk, svm.Options())}[name]
+    walk = {"probe": (probe.walk, probe.Options()), "svm": (svm._walk, svm.Options())}[name]
     walked = walk[0](given, plan, walk[1], probe.NESTED_TOLERANCE)
     return [walked.best(i).l2 for i in range(len(plan.outer))]
 
