@@ -30,9 +30,7 @@ class ProbeFlags:
     ] = None
     head: Annotated[
         str | None,
-        Parameter(
-            help="probe: linear (the default), or mlp for a hidden layer (and --rate, --epochs)."
-        ),
+        Parameter(help="probe: linear (the default), or mlp for a hidden layer (and --rate, --epochs)."),
     ] = None
     l2: Annotated[
         float | None, Parameter(help="probe: strength of the penalty, instead of the best of some.")
