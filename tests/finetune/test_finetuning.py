@@ -197,7 +197,7 @@ def test_updates_on_kept_activations_are_those_of_the_whole_network(kept, tolera
             optimizer.step()
     for name, value in start.items():
         ours, plain = (dict(network.named_parameters())[name].detach() - value for network in networks)
-        assert (ours - plain).norm() <= tolerance * plain.norm() + 1e-9, name
+        assert (ours - plain).norm() <= tolerance * plain.norm() + 1e-7, name
 
 
 def test_an_engine_computes_what_the_frozen_part_does(photos):
