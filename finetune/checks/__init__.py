@@ -1,4 +1,4 @@
-"""What should be looked at before a long training: nine checks on the user's own images and network.
+"""What should be looked at before a long training: checks on the user's own images and network.
 
 A check is a function of a :class:`finetune.checks.contract.Subject` that gives back findings; which there
 are, and for which strategies, stands in :mod:`finetune.checks.order`.

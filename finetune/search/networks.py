@@ -103,7 +103,7 @@ class Networks:
         return Measured([judged(proposal.round, held_out, self._task, scores)], curve, stopped)
 
     def _epochs(self, stage: str) -> int:
-        trial = self._defaults.trial_epochs
+        trial = max(2, self._defaults.epochs // 3)
         return {"coarse": max(1, trial // 2), "fine": trial, "final": 10**6}[stage]
 
     def _bench(self, options: Any) -> Any:

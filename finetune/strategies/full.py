@@ -121,7 +121,9 @@ def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Pre
     source = Pictures(task.train.paths, own, options.augmentation(), task.seed, spare_memory())
     size = (options.size, options.size) if options.size else source.useful_size()
     source = source.resized(size)
-    X = task.train.X if size == own.input_size else _features(network, backbone, source)
+    X = task.train.X
+    if size != own.input_size:
+        X = _features(network, backbone, source, options.plan(defaults(len(source))).recipe.amp)
     fed: Any = source
     if options.first_size:
         epochs = options.plan(defaults(len(task.train))).recipe.epochs
@@ -138,7 +140,7 @@ def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
     epochs = int(np.clip(8_000 / images, 5, 8))
     rates = (3e-4, 1e-4, 1e-3) if images < SMALL else (1e-3, 3e-4, 3e-3)
-    return Defaults(epochs, rates, 2, layer_decay=0.9)
+    return Defaults(epochs, rates, layer_decay=0.9)
 
 
 def finished(
@@ -164,7 +166,7 @@ def finished(
     return Finetuned(backbone, network, trained, task.classes, size, learned, choice, outcome.log, warnings)
 
 
-def _features(network: Any, backbone: Backbone, source: Pictures) -> NDArray[np.float32]:
+def _features(network: Any, backbone: Backbone, source: Pictures, amp: bool) -> NDArray[np.float32]:
     """The classifier's inputs at a size that the store has no features for."""
     found: list[NDArray[np.float32]] = []
     classifier = network.get_submodule(backbone.classifier)
@@ -174,9 +176,10 @@ def _features(network: Any, backbone: Backbone, source: Pictures) -> NDArray[np.
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     chunks = np.array_split(np.arange(len(source)), max(1, -(-len(source) // 32)))
-    with torch.inference_mode():
+    device = next(network.parameters()).device
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
         for given in batches(source, chunks, None):
-            network(given)
+            network(given.to(device))
     handle.remove()
     for module, training in modes:
         module.training = training

@@ -129,4 +129,4 @@ def defaults(images: int) -> Defaults:
     """Return what goes without saying, by the number of training images."""
     epochs = int(np.clip(20_000 / images, 8, 20))
     rates = (3e-4, 1e-4, 1e-3) if images < SMALL else (1e-3, 3e-4, 3e-3)
-    return Defaults(epochs, rates, max(2, epochs // 3))
+    return Defaults(epochs, rates)

@@ -245,7 +245,7 @@ def _optimizer(network: Any, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         nesterov = recipe.momentum > 0
         return torch.optim.SGD(groups, recipe.rate, momentum=recipe.momentum, nesterov=nesterov)
-    return torch.optim.AdamW(groups, recipe.rate)
+    return torch.optim.AdamW(groups, recipe.rate, fused=True)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> Any:

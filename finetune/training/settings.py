@@ -74,7 +74,7 @@ mixup, cutmix, ema, class_weight, sampling, bn, patience
         Augment.of(self.augment)
         check_board(self.tensorboard)
         # Faults are found now, and not after a long computation.
-        self.plan(Defaults(epochs=1, rates=(1e-3,), trial_epochs=1))
+        self.plan(Defaults(epochs=1, rates=(1e-3,)))
 
     def augmentation(self) -> Augment | None:
         """Return how views of pictures differ."""
@@ -103,7 +103,7 @@ mixup, cutmix, ema, class_weight, sampling, bn, patience
             **{name: getattr(self, name) for name in _PLAIN},
         )
         rates = defaults.rates if self.rate is None else (self.rate,)
-        return Plan(recipe, rates, min(defaults.trial_epochs, recipe.epochs), self.start, self.tensorboard)
+        return Plan(recipe, rates, self.start, self.tensorboard)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Defaults:
 
     Attributes
     ----------
-    epochs, rates, trial_epochs
+    epochs, rates
         As in :class:`finetune.training.choice.Plan`.
     layer_decay, mixup
         As in :class:`finetune.training.recipe.Recipe`.
@@ -120,6 +120,5 @@ class Defaults:
 
     epochs: int
     rates: tuple[float, ...]
-    trial_epochs: int
     layer_decay: float = 1.0
     mixup: float = 0.0

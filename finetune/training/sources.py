@@ -4,7 +4,7 @@ A source gives the inputs of some rows in some epoch; the loop asks for no more 
 random is a function of the seed, the epoch and the row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -91,9 +91,14 @@ class Pictures:
 
     def batch(self, rows: Rows, epoch: int | None) -> torch.Tensor:
         """Return normalised images, (n, 3, height, width) in channels-last order."""
-        made = in_order(lambda row: self._pixels(int(row), epoch), rows, len(rows) + 1)
-        pixels = np.stack(list(made))
+        pixels = np.stack(list(self._made(rows, epoch)))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() * self._scale + self._shift
+
+    def _made(self, rows: Rows, epoch: int | None) -> Iterable[NDArray[np.uint8]]:
+        """Views, in order; in threads only where files are read, for a kept picture's is made too soon."""
+        if all(int(row) in self._kept for row in rows):
+            return (self._pixels(int(row), epoch) for row in rows)
+        return in_order(lambda row: self._pixels(int(row), epoch), rows, len(rows) + 1)
 
     def _pixels(self, row: int, epoch: int | None) -> NDArray[np.uint8]:
         image = self._kept.get(row) or self._read(row)
