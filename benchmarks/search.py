@@ -1,6 +1,5 @@
 """Our sampler beside optuna's random and TPE samplers, at an equal number of trials, in one process.
 
-    pip install optuna
     python benchmarks/search.py --data FOLDER [--trials 27] [--seeds 5] [--json]
 
 Each sampler proposes a probe's head with a hidden layer (rate, L2, units, activation) from the same first
@@ -15,7 +14,7 @@ import statistics
 from finetune.data.dataset import read
 from finetune.data.split import folds, hold_out
 from finetune.search.heads import MLP, Heads
-from finetune.search.sampler import draw, narrowed, points, whole
+from finetune.search.sampler import draw, learned, narrowed, points, whole
 from finetune.search.space import OneOf
 from finetune.search.stages import COARSE, Proposal
 from finetune.search.trials import Trial
@@ -45,7 +44,8 @@ def ours(heads, trials, seed):
     done = []
     for number in range(trials):
         region = whole(MLP) if number < COARSE * trials else narrowed(MLP, done, done)
-        values = draw(MLP, region, points(seed, number, 1, len(MLP))[0])
+        values = learned(MLP, region, done, seed, number)
+        values = values or draw(MLP, region, points(seed, number, 1, len(MLP))[0])
         done.append(Trial(number, "fine", values, score=loss_of(heads, values)))
     return [trial.score for trial in done]
 

@@ -162,13 +162,21 @@ def resume(
     unfinished = Unfinished(run)
     request = unfinished.request()
     began_in = Path(request.pop("folder"))
-    if request["data"] != "demo" and Path(request["data"]).resolve() != began_in / request["data"]:
-        request["data"] = os.fspath(began_in / request["data"])
+    if Path.cwd() != began_in:
+        if request["data"] != "demo":
+            request["data"] = os.fspath(began_in / request["data"])
+        request["model"] = _model_from(began_in, request["model"])
     asked = _Asked(**request)
     if is_follower():
         return _follow(asked, registry)
     with RunFolder(unfinished.run) as folder, unfinished:
         return _fit(asked, folder, unfinished, registry, None, say or _unsaid)
+
+
+def _model_from(folder: Path, name: str) -> str:
+    """Name a model from elsewhere: only one that is a folder needs another name there."""
+    place = folder / name.removeprefix("local-dir:")
+    return f"local-dir:{place}" if place.is_dir() else name
 
 
 def is_follower() -> bool:

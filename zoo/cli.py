@@ -149,7 +149,7 @@ def extract(
     engine: Annotated[
         str, Parameter(help="What runs the network: auto, openvino, onnxruntime or torch.")
     ] = "auto",
-    precision: Annotated[str, Parameter(help="fp32, bf16 or auto.")] = "fp32",
+    precision: Annotated[str, Parameter(help="fp32, bf16, int8 or auto.")] = "fp32",
     exact_decoding: Annotated[
         bool,
         Parameter(

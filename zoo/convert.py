@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from zoo.cache import writing
 from zoo.errors import WeightsError
 from zoo.keymaps import rename
 
@@ -65,7 +66,8 @@ def write_model_folder(
     # What was loaded is now the model's own; in the configuration it would only be written out again.
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
-    save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    with writing(folder):
+        save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
     # safetensors lets nobody but the owner read what it writes, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, writing
 
 __all__ = ["remembered_sha256", "sha256_of", "tensors_sha256"]
 
@@ -53,7 +53,8 @@ def remembered_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError):
         pass  # No note, or one that was cut short: the file itself answers.
     digest = sha256_of(path)
-    note.write_text(json.dumps({**seen, "sha256": digest}), encoding="utf-8")
+    with writing(note):
+        note.write_text(json.dumps({**seen, "sha256": digest}), encoding="utf-8")
     return digest
 
 

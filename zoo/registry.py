@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, writing
 from zoo.errors import RegistryError, UnknownModelError
 
 __all__ = [
@@ -327,7 +327,8 @@ def _remembered_timm_entry(name: str, registry: Registry) -> Entry:
         return Entry.model_validate_json(note.read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         entry = _timm_entry(name, registry)
-        note.write_text(entry.model_dump_json(), encoding="utf-8")
+        with writing(note):
+            note.write_text(entry.model_dump_json(), encoding="utf-8")
         return entry
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.cache import cache_folder
+from zoo.cache import cache_folder, writing
 from zoo.digests import remembered_sha256, sha256_of
 from zoo.errors import WeightsError
 from zoo.hub import Unavailable
@@ -251,7 +251,8 @@ def _make(folder: Path, weights: WeightsFile, entry: Entry) -> None:
     with FileLock(f"{folder}.lock"):
         if folder.is_dir():
             return  # Another process has made it meanwhile.
-        sibling = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with writing(folder):
+            sibling = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             write_model_folder(
                 sibling, weights.path, weights.architecture, keymap=keymap, config=weights.config, notes=notes
@@ -270,7 +271,9 @@ def _note(entry: Entry, source: HubSource) -> Path:
 def _remember(entry: Entry, weights: WeightsFile) -> None:
     assert isinstance(weights.source, HubSource)
     noted = {"architecture": weights.architecture, "sha256": weights.sha256, "path": str(weights.path)}
-    _note(entry, weights.source).write_text(json.dumps(noted), encoding="utf-8")
+    note = _note(entry, weights.source)
+    with writing(note):
+        note.write_text(json.dumps(noted), encoding="utf-8")
 
 
 def _recall(entry: Entry, source: HubSource) -> WeightsFile | None:

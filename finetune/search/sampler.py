@@ -1,9 +1,11 @@
 """Which values are tried next: evenly over wide ranges first, then where good trials fell.
 
 Everything here is a function of the seed and of the trials so far, so that a search that was stopped goes on
-as if it had not been. The draws are Halton's points, shifted at random: they fill a box more evenly than
-independent ones, and every trial shows a new value of each number (Bergstra and Bengio 2012, "Random search
-for hyper-parameter optimization").
+as if it had not been. The first draws are Halton's points, shifted at random: they fill a box more evenly
+than independent ones, and every trial shows a new value of each number (Bergstra and Bengio 2012, "Random
+search for hyper-parameter optimization"). Then optuna's TPE draws, which learns where good trials fell and
+where bad ones did (Bergstra et al. 2011, "Algorithms for hyper-parameter optimization");
+benchmarks/search.py compares.
 """
 
 import math
@@ -14,10 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.search.space import OneOf, Real, Space, place
+from finetune.search.space import OneOf, Parameter, Real, Space, place
 from finetune.search.trials import Trial
 
-__all__ = ["Region", "draw", "narrowed", "points", "whole"]
+__all__ = ["Region", "draw", "learned", "narrowed", "points", "whole"]
+
+#: So many trials there must be before there is something to learn from.
+STARTUP = 8
+
+#: Stands for a loss that was lost, for TPE takes no infinity.
+LOST = 1e6
 
 #: Share of the trials that say where good values are, and the fewest of them.
 GOOD, FEWEST = 0.25, 4
@@ -132,6 +140,70 @@ def draw(space: Space, region: Region, point: NDArray[np.float64]) -> dict[str, 
             low, high = region.ranges[name]
             values[name] = parameter.value(low + share * (high - low))
     return values
+
+
+def learned(
+    space: Space, region: Region, trials: Sequence[Trial], seed: int, index: int
+) -> dict[str, Any] | None:
+    """Return the values that optuna's TPE draws.
+
+    Parameters
+    ----------
+    space : Space
+    region : Region
+        Where to draw.
+    trials : sequence of Trial
+        What to learn from; only those within the region count.
+    seed, index : int
+        The draw is a function of these and of the trials.
+
+    Returns
+    -------
+    dict or None
+        None while there are fewer than `STARTUP` trials in the region.
+    """
+    import optuna
+
+    allowed = {name: _distribution(parameter, region, name) for name, parameter in space.items()}
+    inside = [
+        t
+        for t in trials
+        if all(n in t.values and _holds(p, allowed[n], t.values[n]) for n, p in space.items())
+    ]
+    if len(inside) < STARTUP:
+        return None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    state = int(np.random.default_rng([seed, 6, index]).integers(2**31))
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=state, n_startup_trials=0))
+    for t in inside:
+        params = {name: t.values[name] for name in space}
+        study.add_trial(
+            optuna.trial.create_trial(params=params, distributions=allowed, value=min(t.loss, LOST))
+        )
+    drawn = study.ask(allowed).params
+    return {name: _rounded(parameter, drawn[name]) for name, parameter in space.items()}
+
+
+def _distribution(parameter: Parameter, region: Region, name: str) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if isinstance(parameter, OneOf):
+        return CategoricalDistribution(region.values[name])
+    low, high = (parameter.value(end) for end in region.ranges[name])
+    if parameter.whole:
+        return IntDistribution(int(low), int(high), log=True)
+    return FloatDistribution(low, high, log=True)
+
+
+def _holds(parameter: Parameter, distribution: Any, value: Any) -> bool:
+    """Whether a value may be drawn."""
+    if isinstance(parameter, OneOf):
+        return value in distribution.choices
+    return bool(distribution.low <= value <= distribution.high)
+
+
+def _rounded(parameter: Parameter, value: Any) -> Any:
+    return parameter.value(place(value)) if isinstance(parameter, Real) else value
 
 
 def points(seed: int, first: int, number: int, dimensions: int) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.errors import OptionError
-from finetune.search.sampler import draw, narrowed, points, whole
+from finetune.search.sampler import draw, learned, narrowed, points, whole
 from finetune.search.space import Space
 from finetune.search.trials import FoldResult, Trial
 
@@ -162,10 +162,12 @@ def _drawn(subject: Subject, stage: str, seed: int, done: Sequence[Trial]) -> Pr
     known = stage == "fine" and any(not math.isinf(t.loss) for t in earlier)
     region = narrowed(subject.space, earlier, done) if known else whole(subject.space)
     index = len(done) - len(subject.starts)
-    (point,) = points(seed, index, 1, len(subject.space))
+    values = learned(subject.space, region, earlier, seed, index)
+    if values is None:
+        (point,) = points(seed, index, 1, len(subject.space))
+        values = draw(subject.space, region, point)
     said = {note for t in done for note in t.notes}
-    notes = [note for note in region.notes if note not in said]
-    return Proposal(stage, draw(subject.space, region, point), notes=notes)
+    return Proposal(stage, values, notes=[note for note in region.notes if note not in said])
 
 
 def _final(subject: Subject, budget: Budget, seed: int, done: Sequence[Trial]) -> Proposal | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from finetune.errors import RunError
+
 __all__ = ["Checkpoints", "Leg"]
 
 
@@ -36,14 +38,25 @@ class Leg:
         self._written = time.monotonic()
 
     def read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Return what was written last; None if nothing was."""
-        from safetensors import safe_open
+        """Return what was written last; None if nothing was.
+
+        Raises
+        ------
+        RunError
+            If the file is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
 
         if self._path is None or not self._path.exists():
             return None
-        with safe_open(self._path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, json.loads(file.metadata()["progress"])
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return tensors, json.loads(file.metadata()["progress"])
+        except SafetensorError as error:
+            raise RunError(
+                f"{self._path} is damaged ({error}).", "Delete that file: what it held is trained again."
+            ) from error
 
     def due(self) -> bool:
         """Return whether enough time has passed since it was written."""

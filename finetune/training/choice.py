@@ -3,8 +3,8 @@
 One fold's held-out part judges where it is large; of a small data set, several folds' are put together, for
 fifty images tell little (their accuracy moves in steps of two points). Each rate gets a whole training: short
 ones favour rates that are too low (Wu et al. 2018, "Understanding short-horizon bias in stochastic
-meta-optimization"), and on sign-digits their order changed from run to run. What saves time instead is to stop
-trying as soon as no rate could be told to be better.
+meta-optimization"), and on sign-digits their order changed from run to run. What saves time instead is to
+stop trying as soon as no rate could be told to be better.
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ __all__ = ["ENOUGH", "Choice", "Plan", "choose"]
 #: So many held-out images judge well enough; folds are added until there are.
 ENOUGH = 90
 
-#: With so few mistakes no rate could be told to be better: that takes six images that one calls rightly and the
-#: other wrongly, and none the other way (exact McNemar test, 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06).
+#: With so few mistakes no rate could be told to be better: that takes six images that one calls rightly and
+#: the other wrongly, and none the other way (exact McNemar test, 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06).
 FEW = 5
 
 #: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
@@ -142,7 +142,7 @@ def _best_rate(trials: "_Trials", rates: tuple[float, ...]) -> "_Judged":
     """Try rates until the best can't be told from a better one; beyond the ends too, should it be there."""
     for rate in rates:
         best = trials.judge(rate)
-        if len(rates) == 1 or best and best.mistakes <= FEW:
+        if len(rates) == 1 or (best and best.mistakes <= FEW):
             break
     for _ in range(MOST_BEYOND):
         tried = sorted(trials.judged)
@@ -180,6 +180,7 @@ class _Trials:
         self._job, self._plan, self._legs, self._pairs, self._begin = job, plan, legs, pairs, begin
         self.labels = job.labels[np.concatenate([rows for _, rows in pairs])]
         self.judged: dict[float, _Judged | None] = {}
+        self._lost: Diverged | None = None
         self._rungs: dict[tuple[int, int], float] = {}  # the lowest loss after each epoch of each fold
 
     def judge(self, rate: float) -> _Judged | None:
@@ -195,6 +196,8 @@ class _Trials:
 
     def best(self) -> _Judged:
         whole = [judged for judged in self.judged.values() if judged]
+        if not whole and self._lost and len(self.judged) == 1:
+            raise self._lost
         if not whole:
             raise Diverged(
                 f"The loss was lost at every rate from {min(self.judged):g}.", "Give a lower --rate."
@@ -226,7 +229,8 @@ class _Trials:
                 validation=held_out,
                 hopeless=hopeless,
             )
-        except Diverged:
+        except Diverged as error:
+            self._lost = error
             return None
         for line in found.log:
             place = (fold, line["epoch"])

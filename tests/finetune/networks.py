@@ -1,0 +1,110 @@
+"""Small networks with random weights, and pictures: what the tests of training learn with."""
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.numpy import load_file
+from timm.models import save_for_hf
+from torch import nn
+
+import zoo
+from finetune.data.split import folds
+from finetune.task import Images, Task
+from finetune.training.loop import Job
+from finetune.training.team import Team
+
+SIDE = 64
+
+#: What the names begin with that belong to the last stage and to the head, read off the networks by hand.
+LAST = {
+    "test_resnet": ("layer4.", "fc."),
+    "test_efficientnet": ("blocks.4.", "conv_head.", "bn2.", "classifier."),
+    "mobilenetv3_small_050": ("blocks.5.", "conv_head.", "classifier."),
+    "test_convnext": ("stages.3.", "head."),
+    "test_byobnet": ("stages.3.", "head."),
+    "regnetx_002": ("s4.", "head."),
+    "test_nfnet": ("stages.3.", "final_conv.", "head."),
+    "densenet121": ("features.denseblock4.", "features.norm5.", "classifier."),
+}
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class Zoo:
+    """Makes a backbone of an architecture, once; its normalisations do something."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, architecture):
+        place = self.folder / architecture
+        if not place.exists():
+            save(architecture, place)
+        return zoo.load(f"local-dir:{place}")
+
+
+def save(architecture, folder):
+    torch.manual_seed(0)
+    network = timm.create_model(architecture, pretrained=False)
+    network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, SIDE, SIDE)}
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)  # timm begins some at zero
+    save_for_hf(network, str(folder), safe_serialization=True)
+
+
+def pictures(folder):
+    """Paths and labels of a folder with a folder for each of two classes."""
+    paths = tuple(sorted(Path(folder).rglob("*.png")))
+    names = [path.parent.name for path in paths]
+    return paths, np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def task(backbone, photos, **more):
+    paths, labels = pictures(photos)
+    X = zoo.extract(backbone, paths, engine="torch").X
+    return Task(Images(paths, labels, X), folds(labels, 2), ("china", "flower"), engine="torch", **more)
+
+
+def tensors(folder):
+    """A saved network's tensors as bytes, by name."""
+    found = load_file(Path(folder) / "model.safetensors")
+    return {name: values.tobytes() for name, values in found.items()}
+
+
+def held(network):
+    """The same of a network in memory."""
+    return {
+        name: tensor.cpu().contiguous().numpy().tobytes() for name, tensor in network.state_dict().items()
+    }
+
+
+class Squares:
+    """A source of small tensors."""
+
+    def __init__(self, n=20, side=8):
+        self.x = torch.randn(n, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+    def __len__(self):
+        return len(self.x)
+
+    def batch(self, rows, epoch):
+        return self.x[torch.from_numpy(rows)]
+
+
+def small_network(norm=True):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+    network.group_matcher = lambda coarse=False: {"stem": r"^0", "blocks": r"^(\d+)"}
+    return network
+
+
+def small_job(network, n=20):
+    return Job(network, network, Squares(n), np.arange(n) % 2, 2, 0, Team(), print)

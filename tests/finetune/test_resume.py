@@ -1,0 +1,241 @@
+"""Whatever stops a training, it goes on where it was, to the same bytes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from networks import Zoo
+from test_train import crops
+
+from finetune.cli import main
+from finetune.runs import Unfinished
+from finetune.training.checkpoint import Leg
+
+#: How often each training is killed; KILLS=20 for the figure in docs/performance.md.
+KILLS = int(os.environ.get("KILLS", "1"))
+
+#: Many short epochs, so that there is much to be killed in.
+STRATEGIES = {
+    "last-layers": {"--views": "2", "--epochs": "60", "--mixup": "0.2"},
+    "full": {"--size": "64", "--epochs": "25", "--ema": "0.9", "--bn": "train"},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet").folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def arguments(strategy, photos, model, out, **more):
+    options = {"--data": photos, "--model": f"local-dir:{model}", "--out": out, "--engine": "torch",
+               "--rate": "1e-4", "--patience": "99", "--batch": "4", **STRATEGIES[strategy]}  # fmt: skip
+    options |= {f"--{name}": value for name, value in more.items()}
+    return ["--strategy", strategy, *(str(word) for option in options.items() for word in option)]
+
+
+def start(*words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "finetune", *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=environment,
+    )
+
+
+def wait_for_a_checkpoint(process, run="run", beside=()):
+    """Wait until something is written that was not there before, or the process has ended."""
+    while process.poll() is None:
+        found = {(p.name, p.stat().st_mtime_ns) for p in Path(f"{run}.unfinished").glob("*.safetensors")}
+        if found - set(beside):
+            return
+        time.sleep(0.01)
+
+
+def written(run="run"):
+    return [(p.name, p.stat().st_mtime_ns) for p in Path(f"{run}.unfinished").glob("*.safetensors")]
+
+
+def untimed(path):
+    return [{k: v for k, v in json.loads(line).items() if k != "images_per_second"} for line in path.open()]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_killed_again_and_again_it_ends_with_the_same_bytes(strategy, photos, model, here):
+    assert start(*arguments(strategy, photos, model, "straight")).wait() == 0
+    chance, kills = random.Random(0), 0
+    process = start(*arguments(strategy, photos, model, "run"))
+    while kills < KILLS:
+        wait_for_a_checkpoint(process, beside=written())
+        time.sleep(chance.uniform(0, 0.3))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        assert Unfinished("run").has_checkpoints()
+        assert not Path("run").exists()
+        process = start("resume", "run")
+    _, error = process.communicate()
+    assert process.returncode == 0, error.decode()
+    assert kills
+    for name in ("model/model.safetensors", "model/config.json", "predictions.csv"):
+        assert (here / "straight" / name).read_bytes() == (here / "run" / name).read_bytes(), name
+    assert untimed(here / "straight" / "metrics.jsonl") == untimed(here / "run" / "metrics.jsonl")
+    straight, run = (json.loads((here / name / "run.json").read_text()) for name in ("straight", "run"))
+    assert straight["choice"] == run["choice"]
+    assert straight["test"] == run["test"]
+    assert not Path("run.unfinished").exists()
+
+
+def test_ctrl_c_is_said_and_what_is_done_is_kept(photos, model, here):
+    process = start(*arguments("full", photos, model, "run"))
+    wait_for_a_checkpoint(process)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate()
+    assert process.returncode == 130
+    assert "finetune resume run" in error.decode()
+    assert "Traceback" not in error.decode()
+    assert sorted(path.name for path in here.iterdir()) == ["run.unfinished"]
+    assert Unfinished("run").has_checkpoints()
+
+
+def test_a_run_that_another_process_trains_is_left_alone(photos, model, here, capsys):
+    process = start(*arguments("full", photos, model, "run", epochs=5000))
+    wait_for_a_checkpoint(process)
+    for words in (["resume", "run"], arguments("full", photos, model, "run")):
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert "Another process is training" in error or "was not finished" in error
+    assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+
+# In one process
+
+
+def stop_in(monkeypatch, moment):
+    """Stop as Ctrl-C would, at some writing of a checkpoint."""
+    plain, writings = Leg.write, []
+
+    def write(self, *given):
+        plain(self, *given)
+        writings.append(1)
+        if len(writings) == moment:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Leg, "write", write)
+
+
+@pytest.fixture
+def stopped(photos, model, here, monkeypatch):
+    """The folder of a training that was stopped, with its own pictures beside it, named by relative paths."""
+    shutil.copytree(photos, here / "photos")
+    shutil.copytree(model, here / "network")
+    with monkeypatch.context() as patch:
+        stop_in(patch, 4)
+        assert main(arguments("full", "photos", "network", "run", epochs=2)) == 130
+    assert sorted(path.name for path in here.iterdir()) == ["network", "photos", "run.unfinished"]
+    return here / "run.unfinished"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+
+
+def test_it_goes_on_from_another_folder(stopped, here, monkeypatch, capsys):
+    (here / "elsewhere").mkdir()
+    monkeypatch.chdir(here / "elsewhere")
+    assert main(["resume", str(here / "run")]) == 0, capsys.readouterr().err
+    assert (here / "run" / "run.json").exists()
+    assert not stopped.exists()
+
+
+@pytest.mark.parametrize("name", ["run", "run/", "run.unfinished", "run.unfinished/"])
+def test_it_may_be_named_as_people_name_folders(name, stopped, here):
+    assert main(["resume", name]) == 0
+    assert (here / "run" / "run.json").exists()
+    assert not stopped.exists()
+
+
+def test_a_second_training_in_its_place_is_refused(stopped, photos, model, capsys):
+    before = contents(stopped)
+    assert main(arguments("full", photos, model, "run")) == 2
+    assert "finetune resume run" in capsys.readouterr().err
+    assert contents(stopped) == before
+
+
+def test_other_pictures_are_refused_and_nothing_is_lost(stopped, here, capsys):
+    before = contents(stopped)
+    picture = here / "photos" / "china" / "0.png"
+    picture.write_bytes((here / "photos" / "flower" / "0.png").read_bytes())
+    assert main(["resume", "run"]) == 2
+    assert "images are not those" in capsys.readouterr().err
+    assert contents(stopped) == before
+
+
+def test_a_damaged_checkpoint_is_said_and_nothing_is_lost(stopped, capsys):
+    path = sorted(stopped.glob("*.safetensors"))[-1]
+    path.write_bytes(path.read_bytes()[:100])
+    before = contents(stopped)
+    assert main(["resume", "run"]) == 2
+    error = capsys.readouterr().err
+    assert path.name in error
+    assert "Traceback" not in error
+    assert contents(stopped) == before
+
+
+def test_what_cannot_be_gone_on_with_is_told_apart(photos, model, here, capsys):
+    assert main(arguments("full", photos, model, "done", epochs=1)) == 0
+    assert not Path("done.unfinished").exists()
+    Path("foreign").mkdir()
+    Path("foreign/thesis.txt").write_text("years of work")
+    for name, words in (("done", "is finished"), ("foreign", "no training"), ("nothing", "no training")):
+        assert main(["resume", name]) == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert "Traceback" not in error
+    assert Path("foreign/thesis.txt").read_text() == "years of work"
+    assert not Path("nothing").exists()
+
+
+def test_an_error_before_the_training_leaves_nothing(photos, here):
+    assert main(arguments("full", photos, "no/such/network", "run")) == 2
+    assert list(here.iterdir()) == []
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
+    import torch
+
+    leg = Leg(tmp_path / "leg.safetensors", 60)
+    leg.write({"x": torch.zeros(3)}, {"epoch": 1})
+
+    def full_disk(self, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        leg.write({"x": torch.ones(3)}, {"epoch": 2})
+    tensors, progress = leg.read()
+    assert progress == {"epoch": 1}
+    np.testing.assert_array_equal(tensors["x"], 0)
