@@ -10,8 +10,8 @@ given too. Ours starts with no features in the cache but with the network conver
 converts it, is told apart. All take turns; ratios are medians of those of a turn, and the cosine is that of
 the worst image with the peer's.
 
-With --peer-path, thingsvision is tried too: a folder that it was installed to (pip install --target). It has
-random weights of the same architecture, as it would download others.
+With --peer-path, embetter is timed too, an extractor of timm's networks with scikit-learn's interface: the
+folder that it was installed to (pip install --no-deps --target FOLDER embetter).
 """
 
 import argparse
@@ -80,19 +80,19 @@ np.savez(into, X=np.concatenate(rows), paths=[path for path, _ in images.samples
 print(json.dumps({"seconds": taken, "images": len(images)}))
 """
 
-THINGSVISION = """
-import json, sys, time
-from thingsvision import get_extractor
-from thingsvision.utils.data import DataLoader, ImageDataset
-architecture, data = sys.argv[1:]
-extractor = get_extractor(model_name=architecture, source="timm", device="cpu", pretrained=False)
+EMBETTER = """
+import json, pathlib, sys, time
+import numpy as np
+from sklearn.pipeline import make_pipeline
+from embetter.vision import ImageLoader, TimmEncoder
+folder, data, into = sys.argv[1:]
+pipe = make_pipeline(ImageLoader(), TimmEncoder(name=f"local-dir:{folder}"))
 start = time.perf_counter()
-images = ImageDataset(root=data, out_path="", backend="pt", transforms=extractor.get_transformations())
-loader = DataLoader(dataset=images, batch_size=32, backend="pt")
-rows = extractor.extract_features(
-    batches=loader, module_name="global_pool", flatten_acts=True, output_type="ndarray"
-)
-print(json.dumps({"seconds": time.perf_counter() - start, "images": len(rows)}))
+paths = [str(path) for path in sorted(pathlib.Path(data).rglob("*")) if path.suffix in (".jpg", ".png")]
+X = pipe.fit_transform(paths)
+taken = time.perf_counter() - start
+np.savez(into, X=X, paths=paths)
+print(json.dumps({"seconds": taken, "images": len(paths)}))
 """
 
 
@@ -132,6 +132,9 @@ class Runs:
 
     def eager(self):
         return answer(EAGER, self._folder, self._data, self.path("eager"))
+
+    def embetter(self, path):
+        return answer(EMBETTER, self._folder, self._data, self.path("embetter"), path=path)
 
 
 def worst_cosine(one, other):
@@ -176,8 +179,7 @@ def measure(given, scratch):
         "zoo bf16, again": lambda: runs.ours("bf16", again=True),
     }
     if given.peer_path:
-        architecture = load(given.model).architecture
-        ways["thingsvision"] = lambda: answer(THINGSVISION, architecture, given.data, path=given.peer_path)
+        ways["embetter"] = lambda: runs.embetter(given.peer_path)
     taken, whole, n_images = {name: [] for name in ways}, {name: [] for name in ways}, 0
     for _ in range(given.repeats):
         for name, run in list(ways.items()):
@@ -239,7 +241,7 @@ def main():
     )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", default="efficientnet_lite0")
-    parser.add_argument("--peer-path", type=Path, help="where thingsvision was installed to")
+    parser.add_argument("--peer-path", type=Path, help="where embetter was installed to")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

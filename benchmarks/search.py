@@ -14,7 +14,7 @@ import statistics
 from finetune.data.dataset import read
 from finetune.data.split import folds, hold_out
 from finetune.search.heads import MLP, Heads
-from finetune.search.sampler import draw, learned, narrowed, points, whole
+from finetune.search.sampler import STARTUP, draw, ranges
 from finetune.search.space import OneOf
 from finetune.search.stages import COARSE, Proposal
 from finetune.search.trials import Trial
@@ -43,9 +43,8 @@ def loss_of(heads, values):
 def ours(heads, trials, seed):
     done = []
     for number in range(trials):
-        region = whole(MLP) if number < COARSE * trials else narrowed(MLP, done, done)
-        values = learned(MLP, region, done, seed, number)
-        values = values or draw(MLP, region, points(seed, number, 1, len(MLP))[0])
+        startup = STARTUP if number < COARSE * trials else 0
+        values = draw(MLP, ranges(MLP, done, done)[0], done, seed, number, startup)
         done.append(Trial(number, "fine", values, score=loss_of(heads, values)))
     return [trial.score for trial in done]
 

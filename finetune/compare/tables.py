@@ -70,8 +70,8 @@ def print_comparison(found: Comparison, console: "Console") -> None:
     console.print(table)
     console.print()
     console.print(escape(found.verdict))
-    for warning in found.warnings:
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
+    for note in _notes(found):
+        console.print(f"[yellow]Note:[/] {escape(note)}")
     for model, reason in found.failed.items():
         console.print(f"[yellow]Left out {escape(model)}:[/] {escape(reason)}")
     console.print(f"[bold]Advice:[/] {escape(found.advice)}")
@@ -82,7 +82,7 @@ def to_markdown(found: Comparison) -> str:
     lines = [HEADINGS, tuple("---" if i in (0, len(HEADINGS) - 1) else "---:" for i in range(len(HEADINGS)))]
     lines += [tuple(cell.replace("|", "\\|") for cell in row) for row in _rows(found)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [f"Note: {warning}" for warning in found.warnings]
+    notes = [f"Note: {note}" for note in _notes(found)]
     notes += [f"Left out {model}: {reason}" for model, reason in found.failed.items()]
     about = (
         f"{found.data}: {found.n_train} training and {found.n_test} held-out images "
@@ -99,6 +99,12 @@ def to_csv(found: Comparison) -> str:
     for i, (label, result) in enumerate(zip(labels(found.methods), found.methods, strict=True)):
         rows.writerow([*_numbers(result), int(i == 0), int(label in found.like_best)])
     return text.getvalue()
+
+
+def _notes(found: Comparison) -> list[str]:
+    """Warnings: of all that was compared, then of each method."""
+    own = zip(labels(found.methods), found.methods, strict=True)
+    return [*found.warnings, *(f"{name}: {warning}" for name, result in own for warning in result.warnings)]
 
 
 def _rows(found: Comparison) -> list[tuple[str, ...]]:

@@ -1,34 +1,24 @@
-"""Which values are tried next: evenly over wide ranges first, then where good trials fell.
+"""Which values are tried next: optuna's TPE draws them, from ranges that grow where the best is at a border.
 
-Everything here is a function of the seed and of the trials so far, so that a search that was stopped goes on
-as if it had not been. The first draws are Halton's points, shifted at random: they fill a box more evenly
-than independent ones, and every trial shows a new value of each number (Bergstra and Bengio 2012, "Random
-search for hyper-parameter optimization"). Then optuna's TPE draws, which learns where good trials fell and
-where bad ones did (Bergstra et al. 2011, "Algorithms for hyper-parameter optimization");
-benchmarks/search.py compares.
+TPE learns where good trials fell and where bad ones did (Bergstra et al. 2011, "Algorithms for
+hyper-parameter optimization"): draws go from all over the ranges to where good ones fell. Everything here is
+a function of the seed and of the trials so far, so that a search that was stopped goes on as if it had not
+been.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from finetune.search.space import OneOf, Parameter, Real, Space, place
+from finetune.search.space import OneOf, Real, Space, place
 from finetune.search.trials import Trial
 
-__all__ = ["Region", "draw", "learned", "narrowed", "points", "whole"]
+__all__ = ["Ranges", "draw", "ranges"]
 
-#: So many trials there must be before there is something to learn from.
-STARTUP = 8
-
-#: Stands for a loss that was lost, for TPE takes no infinity.
-LOST = 1e6
-
-#: Share of the trials that say where good values are, and the fewest of them.
-GOOD, FEWEST = 0.25, 4
+#: Decimal logarithms, by the parameters that are numbers.
+Ranges = dict[str, tuple[float, float]]
 
 #: A best value within this share of the tried range from its end is at its border.
 BORDER = 0.05
@@ -36,206 +26,113 @@ BORDER = 0.05
 #: How far a range is widened there: a share of the first range.
 WIDER = 0.5
 
-#: Room around the good trials, as a share of their own range, and the least as a share of the first one.
-ROOM, LEAST_ROOM = 0.25, 0.05
+#: With fewer trials there is no telling what the best is.
+FEWEST = 5
 
-_PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)
+#: So many trials are drawn evenly before TPE learns from them, optuna's own number.
+STARTUP = 10
 
-
-@dataclass(frozen=True)
-class Region:
-    """Where values are drawn.
-
-    Attributes
-    ----------
-    ranges : dict of str to (float, float)
-        Decimal logarithms, by the parameters that are numbers.
-    values : dict of str to tuple
-        By those that are not.
-    notes : list of str
-        Which range was widened and why.
-    """
-
-    ranges: dict[str, tuple[float, float]]
-    values: dict[str, tuple[Any, ...]]
-    notes: list[str] = field(default_factory=list)
+#: Stands for a loss that was lost, for TPE takes no infinity.
+LOST = 1e6
 
 
-def whole(space: Space) -> Region:
-    """Return the region that a search begins with."""
-    return Region(
-        {name: (place(p.low), place(p.high)) for name, p in space.items() if isinstance(p, Real)},
-        {name: p.values for name, p in space.items() if isinstance(p, OneOf)},
-    )
-
-
-def narrowed(space: Space, trials: Sequence[Trial], everything: Sequence[Trial]) -> Region:
-    """Return the region where good trials fell, wider on the side on which the best is at the border.
+def ranges(
+    space: Space, trials: Sequence[Trial], everything: Sequence[Trial] = ()
+) -> tuple[Ranges, list[str]]:
+    """Return where values are drawn, and what there is to say of it.
 
     Parameters
     ----------
     space : Space
     trials : sequence of Trial
         Of one stage, for only these can be compared.
-    everything : sequence of Trial
-        All trials, to tell what was tried.
+    everything : sequence of Trial, optional
+        All trials, to tell what was tried; a range never leaves out what was.
+
+    Returns
+    -------
+    Ranges
+        Wider than the space's on a side on which the best is at the border of what was tried.
+    list of str
+        Which were widened and why.
     """
-    ranked = sorted((t for t in trials if not math.isinf(t.loss)), key=lambda t: t.loss)
-    good = ranked[: max(FEWEST, math.ceil(GOOD * len(ranked)))]
-    region = whole(space)
+    found: Ranges = {}
+    notes: list[str] = []
     for name, parameter in space.items():
-        held = [t.values[name] for t in good if name in t.values]
-        if not held:
-            continue
         if isinstance(parameter, OneOf):
-            region.values[name] = tuple(v for v in parameter.values if v in held)
             continue
-        places = [place(v) for v in held]
         tried = [place(t.values[name]) for t in everything if name in t.values]
-        region.ranges[name] = _range(name, parameter, places, tried, region.notes)
-    return region
+        low, high = place(parameter.low), place(parameter.high)
+        found[name] = min([low, *tried]), max([high, *tried])
+        usable = [t for t in trials if name in t.values and not math.isinf(t.loss)]
+        if len(usable) >= FEWEST:
+            best = place(min(usable, key=lambda t: t.loss).values[name])
+            found[name] = _widened(name, parameter, found[name], tried, best, notes)
+    return found, notes
 
 
-def _range(
-    name: str, parameter: Real, places: list[float], tried: list[float], notes: list[str]
+def _widened(
+    name: str, parameter: Real, reach: tuple[float, float], tried: list[float], best: float, notes: list[str]
 ) -> tuple[float, float]:
-    """A range around good places, the first of which is the best."""
+    """A range, wider on the side on which the best is at the border."""
     first = place(parameter.high) - place(parameter.low)
-    room = max(ROOM * (max(places) - min(places)), LEAST_ROOM * first)
-    low, high = min(places) - room, max(places) + room
     lowest, highest = min(tried), max(tried)
     border = BORDER * (highest - lowest)
-    if places[0] >= highest - border:
-        high = highest + WIDER * first
-    if places[0] <= lowest + border:
-        low = lowest - WIDER * first
-    low, high = max(low, place(parameter.least)), min(high, place(parameter.most))
-    for end, was, side in ((high, highest, "largest"), (low, lowest, "smallest")):
-        at_end = places[0] >= highest - border if side == "largest" else places[0] <= lowest + border
-        if at_end and abs(end - was) > 0.01:
+    low, high = reach
+    if best >= highest - border:
+        high = max(high, min(highest + WIDER * first, place(parameter.most)))
+    if best <= lowest + border:
+        low = min(low, max(lowest - WIDER * first, place(parameter.least)))
+    for end, was, side in ((high, reach[1], "largest"), (low, reach[0], "smallest")):
+        if abs(end - was) > 0.01:
             notes.append(
-                f"The best {name.replace('_', ' ')} ({parameter.value(places[0]):g}) is among the {side} "
+                f"The best {name.replace('_', ' ')} ({parameter.value(best):g}) is among the {side} "
                 f"tried: the range now reaches {parameter.value(end):g}."
             )
     return low, high
 
 
-def draw(space: Space, region: Region, point: NDArray[np.float64]) -> dict[str, Any]:
-    """Return the values at a point of the unit cube.
+def draw(
+    space: Space, within: Ranges, trials: Sequence[Trial], seed: int, index: int, startup: int = STARTUP
+) -> dict[str, Any]:
+    """Return the values that TPE draws.
 
     Parameters
     ----------
     space : Space
-    region : Region
-        Of it.
-    point : (d,) array
-        One coordinate a parameter, in their order.
-    """
-    values: dict[str, Any] = {}
-    for (name, parameter), share in zip(space.items(), point.tolist(), strict=True):
-        if isinstance(parameter, OneOf):
-            among = region.values[name]
-            values[name] = among[min(int(share * len(among)), len(among) - 1)]
-        else:
-            low, high = region.ranges[name]
-            values[name] = parameter.value(low + share * (high - low))
-    return values
-
-
-def learned(
-    space: Space, region: Region, trials: Sequence[Trial], seed: int, index: int
-) -> dict[str, Any] | None:
-    """Return the values that optuna's TPE draws.
-
-    Parameters
-    ----------
-    space : Space
-    region : Region
-        Where to draw.
+    within : Ranges
+        Of its numbers.
     trials : sequence of Trial
-        What to learn from; only those within the region count.
+        What to learn from.
     seed, index : int
         The draw is a function of these and of the trials.
-
-    Returns
-    -------
-    dict or None
-        None while there are fewer than `STARTUP` trials in the region.
+    startup : int, optional
+        With fewer trials it is drawn evenly.
     """
     import optuna
 
-    allowed = {name: _distribution(parameter, region, name) for name, parameter in space.items()}
-    inside = [
-        t
-        for t in trials
-        if all(n in t.values and _holds(p, allowed[n], t.values[n]) for n, p in space.items())
-    ]
-    if len(inside) < STARTUP:
-        return None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    allowed = {name: _distribution(parameter, within.get(name)) for name, parameter in space.items()}
     state = int(np.random.default_rng([seed, 6, index]).integers(2**31))
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=state, n_startup_trials=0))
-    for t in inside:
-        params = {name: t.values[name] for name in space}
-        study.add_trial(
-            optuna.trial.create_trial(params=params, distributions=allowed, value=min(t.loss, LOST))
-        )
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=state, n_startup_trials=startup))
+    for t in trials:
+        if all(name in t.values for name in space):
+            params = {name: t.values[name] for name in space}
+            value = min(t.loss, LOST)
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=allowed, value=value))
     drawn = study.ask(allowed).params
-    return {name: _rounded(parameter, drawn[name]) for name, parameter in space.items()}
+    return {
+        name: parameter.value(place(drawn[name])) if isinstance(parameter, Real) else drawn[name]
+        for name, parameter in space.items()
+    }
 
 
-def _distribution(parameter: Parameter, region: Region, name: str) -> Any:
+def _distribution(parameter: Real | OneOf, within: tuple[float, float] | None) -> Any:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    if isinstance(parameter, OneOf):
-        return CategoricalDistribution(region.values[name])
-    low, high = (parameter.value(end) for end in region.ranges[name])
+    if isinstance(parameter, OneOf) or within is None:
+        return CategoricalDistribution(parameter.values if isinstance(parameter, OneOf) else ())
+    low, high = (parameter.value(end) for end in within)
     if parameter.whole:
         return IntDistribution(int(low), int(high), log=True)
     return FloatDistribution(low, high, log=True)
-
-
-def _holds(parameter: Parameter, distribution: Any, value: Any) -> bool:
-    """Whether a value may be drawn."""
-    if isinstance(parameter, OneOf):
-        return value in distribution.choices
-    return bool(distribution.low <= value <= distribution.high)
-
-
-def _rounded(parameter: Parameter, value: Any) -> Any:
-    return parameter.value(place(value)) if isinstance(parameter, Real) else value
-
-
-def points(seed: int, first: int, number: int, dimensions: int) -> NDArray[np.float64]:
-    """Return some of the points of a Halton sequence, shifted by a random vector of the seed's.
-
-    Parameters
-    ----------
-    seed : int
-    first : int
-        Place of the first in the sequence.
-    number : int
-        How many.
-    dimensions : int
-        At most 10.
-
-    Returns
-    -------
-    (number, dimensions) array
-        Within 0 and 1.
-    """
-    shift = np.random.default_rng([seed, 4]).random(dimensions)
-    rows = [
-        [_radical_inverse(i, base) for base in _PRIMES[:dimensions]] for i in range(first, first + number)
-    ]
-    return (np.array(rows).reshape(number, dimensions) + shift) % 1.0
-
-
-def _radical_inverse(index: int, base: int) -> float:
-    """An index's digits, mirrored at the point."""
-    inverse, share = 0.0, 1.0 / base
-    while index:
-        index, digit = divmod(index, base)
-        inverse += digit * share
-        share /= base
-    return inverse

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from finetune.errors import OptionError
-from finetune.search.sampler import draw, learned, narrowed, points, whole
+from finetune.search.sampler import STARTUP, draw, ranges
 from finetune.search.space import Space
 from finetune.search.trials import FoldResult, Trial
 
@@ -156,18 +156,14 @@ def _promoted(done: Sequence[Trial]) -> dict[str, Any] | None:
 
 
 def _drawn(subject: Subject, stage: str, seed: int, done: Sequence[Trial]) -> Proposal:
-    """New values: anywhere in the coarse stage, where good trials fell in the fine one."""
-    ranked = [t for t in done if t.stage == stage]
-    earlier = ranked if len(ranked) >= ENOUGH else [t for t in done if t.stage == "coarse"]
-    known = stage == "fine" and any(not math.isinf(t.loss) for t in earlier)
-    region = narrowed(subject.space, earlier, done) if known else whole(subject.space)
-    index = len(done) - len(subject.starts)
-    values = learned(subject.space, region, earlier, seed, index)
-    if values is None:
-        (point,) = points(seed, index, 1, len(subject.space))
-        values = draw(subject.space, region, point)
+    """New values, drawn by what trials of the stage came to, or of the coarse one while these are few."""
+    own = [t for t in done if t.stage == stage]
+    earlier = own if len(own) >= ENOUGH else [t for t in done if t.stage == "coarse"]
+    within, notes = ranges(subject.space, earlier, done)
+    startup = STARTUP if stage == "coarse" else 0
+    values = draw(subject.space, within, earlier, seed, len(done), startup)
     said = {note for t in done for note in t.notes}
-    return Proposal(stage, values, notes=[note for note in region.notes if note not in said])
+    return Proposal(stage, values, notes=[note for note in notes if note not in said])
 
 
 def _final(subject: Subject, budget: Budget, seed: int, done: Sequence[Trial]) -> Proposal | None:

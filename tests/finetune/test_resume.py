@@ -97,7 +97,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(strategy, photos, mo
         process = start("resume", "run")
     _, error = process.communicate()
     assert process.returncode == 0, error.decode()
-    assert kills
+    assert kills == KILLS
     for name in ("model/model.safetensors", "model/config.json", "predictions.csv"):
         assert (here / "straight" / name).read_bytes() == (here / "run" / name).read_bytes(), name
     assert untimed(here / "straight" / "metrics.jsonl") == untimed(here / "run" / "metrics.jsonl")
