@@ -167,6 +167,7 @@ class Searching:
         """What ``run.json`` says of the search."""
         best = ranked[0]
         defaults = next(standing for standing in ranked if standing.defaults)
+        others = [standing for standing in ranked if not standing.defaults] or [defaults]
         return {
             "trials": len(log.done),
             "stages": {stage: sum(t.stage == stage for t in log.done) for stage in STAGES},
@@ -177,7 +178,7 @@ class Searching:
             "loss": best.loss,
             "accuracy": best.accuracy,
             "defaults": {"values": defaults.values, "loss": defaults.loss, "accuracy": defaults.accuracy},
-            "gain": difference(best, defaults),
+            "gain": difference(others[0], defaults),
             "judged_on": sorted({fold.fold for fold in best.folds}),
             "best_are_defaults": best.defaults,
             "starts": starts,

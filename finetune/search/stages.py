@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from finetune.errors import OptionError
 from finetune.search.sampler import STARTUP, draw, ranges
 from finetune.search.space import Space
-from finetune.search.trials import FoldResult, Trial
+from finetune.search.trials import FoldResult, Trial, defaults_of
 
 __all__ = ["STAGES", "Budget", "Measured", "Proposal", "Subject", "next_trial"]
 
@@ -99,7 +99,7 @@ class Subject(Protocol):
     space : Space
         Its parameters.
     starts : list of Proposal
-        What is tried first: the defaults.
+        What is tried first: the defaults, then other usual values.
     rounds : int
         How many rounds the final stage has, each on other folds.
     finalists : int
@@ -187,8 +187,8 @@ def _final(subject: Subject, budget: Budget, seed: int, done: Sequence[Trial]) -
 
 
 def _finalists(before: Sequence[Trial], starts: int, number: int) -> list[dict[str, Any]]:
-    """The best of the defaults, then the best others: of the longest trials first, then of shorter ones."""
-    defaults = min(before[:starts], key=lambda t: t.loss)
+    """The defaults, then the best others: of the longest trials first, then of shorter ones."""
+    defaults = defaults_of(before, starts)
     found = {defaults.key: defaults.values}
     for stage in ("fine", "coarse"):
         whole_ones = [t for t in before if t.stage == stage and not t.stopped and not math.isinf(t.loss)]

@@ -49,11 +49,13 @@ def best_of(trials: list[Trial]) -> list[Trial]:
 
 def words(record: dict[str, Any]) -> str:
     """Say in a sentence what the search was good for."""
-    before = record["defaults"]
+    before, gain = record["defaults"], record["gain"]
     if record["best_are_defaults"]:
-        loss, accuracy = before["loss"], before["accuracy"]
-        return f"Nothing was better than the defaults: loss {loss:.4f}, {accuracy:.1%} right."
-    gain = record["gain"]
+        return (
+            f"Nothing was better than the defaults: loss {before['loss']:.4f}, {before['accuracy']:.1%} "
+            f"right. The best other values: {100 * gain['accuracy']:+.1f} points "
+            f"(95% interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}) on {gain['n']} images."
+        )
     return (
         f"Loss {record['loss']:.4f} instead of the defaults' {before['loss']:.4f}; {record['accuracy']:.1%} "
         f"right instead of {before['accuracy']:.1%}, {100 * gain['accuracy']:+.1f} points "

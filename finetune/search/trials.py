@@ -4,11 +4,12 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-__all__ = ["FILE", "FoldResult", "Trial", "TrialLog"]
+__all__ = ["FILE", "FoldResult", "Trial", "TrialLog", "defaults_of"]
 
 #: The lines' file, in an unfinished run and in a finished one.
 FILE = "trials.jsonl"
@@ -95,6 +96,11 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
         return dataclasses.asdict(self)
+
+
+def defaults_of(done: Sequence[Trial], starts: int) -> Trial:
+    """Return which of the first trials is that of the defaults: the first whose loss was not lost."""
+    return next((t for t in done[:starts] if t.score is not None), done[0])
 
 
 class TrialLog:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetune.errors import TrainingError
-from finetune.search.trials import FoldResult, Trial
+from finetune.search.trials import FoldResult, Trial, defaults_of
 
 __all__ = ["Standing", "difference", "standings"]
 
@@ -42,7 +42,7 @@ def standings(done: Sequence[Trial], starts: int) -> list[Standing]:
     ----------
     done : sequence of Trial
     starts : int
-        How many of the first trials are defaults.
+        How many of the first trials are the defaults and other usual values.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def standings(done: Sequence[Trial], starts: int) -> list[Standing]:
     TrainingError
         If the loss was lost in every trial.
     """
-    defaults = {t.key for t in done[:starts]}
+    defaults = {defaults_of(done, starts).key}
     for stage in ("final", "coarse"):
         found = _compared([t for t in done if t.stage == stage], defaults)
         if found and any(s.defaults for s in found):
