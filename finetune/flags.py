@@ -108,7 +108,7 @@ class TrainingFlags:
         float | None, _flag(_FINE, "Decay of a moving average of the parameters, used in the end (0: none).")
     ] = None
     patience: Annotated[
-        int | None, _flag(_FINE, "Epochs without improvement before the search for their number ends (5).")
+        int | None, _flag(_FINE, "Epochs without improvement before a training is stopped (none is).")
     ] = None
     tensorboard: Annotated[
         str | None, _flag(_FINE, "Folder for TensorBoard, where each epoch's numbers are written too.")

@@ -38,7 +38,7 @@ FEW = 5
 MOST_BEYOND = 2
 
 #: A training is given up when its loss is so many times that of another after as many epochs.
-HOPELESS = 1.5
+HOPELESS = 3.0
 
 
 @dataclass(frozen=True)

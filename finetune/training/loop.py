@@ -142,6 +142,7 @@ def train(
         If the loss is lost; the leg's file holds the last good state.
     """
     until = recipe.epochs if until is None else until
+    patience = until if recipe.patience is None else recipe.patience
     per_epoch = len(_chunks(rows, recipe, job.team))
     weights = _class_weights(job.labels[rows], job.classes, recipe.class_weight == "balanced")
     learner = Learner(
@@ -150,7 +151,7 @@ def train(
     outcome = _resumed(leg, learner)
     with progress(name, until * len(rows)) as advance:
         advance(outcome.epoch * len(rows))
-        while outcome.epoch < until and outcome.stale() < recipe.patience and not hopeless(outcome.log):
+        while outcome.epoch < until and outcome.stale() < patience and not hopeless(outcome.log):
             _epoch(job, rows, recipe, learner, outcome, leg, per_epoch, advance)
             if recipe.ema:
                 learner.use_average()

@@ -52,8 +52,9 @@ class Recipe:
         ``frozen`` or ``train``.
     amp : bool
         Compute in bfloat16 where that is safe (autocast).
-    patience : int
-        Epochs without improvement on the inner validation images before a training is stopped.
+    patience : int or None
+        Epochs without improvement on the inner validation images before a training is stopped; None goes
+        through the whole schedule, for only at its end is the rate low and the loss steady.
     """
 
     rate: float
@@ -75,7 +76,7 @@ class Recipe:
     sampling: str = "none"
     bn: str = "frozen"
     amp: bool = False
-    patience: int = 5
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         for faulty, what, may_be in self._faults():
@@ -110,7 +111,11 @@ class Recipe:
             outside("mixup", 0, 100, "a number from 0 upwards, such as 0.2"),
             outside("cutmix", 0, 100, "a number from 0 upwards, such as 1"),
             outside("ema", 0, 0.999999, "a number from 0 up to less than 1, such as 0.99"),
-            outside("patience", 1, 100_000, "a whole number from 1 upwards"),
+            *(
+                []
+                if self.patience is None
+                else [outside("patience", 1, 100_000, "a whole number from 1 upwards")]
+            ),
             unknown("optimizer", OPTIMIZERS),
             unknown("schedule", SCHEDULES),
             unknown("class_weight", ("none", "balanced")),

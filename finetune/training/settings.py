@@ -61,7 +61,7 @@ mixup, cutmix, ema, class_weight, sampling, bn, patience
     class_weight: str = "none"
     sampling: str = "none"
     bn: str = "frozen"
-    patience: int = 5
+    patience: int | None = None
     augment: str = "light"
     flip: bool = True
     start: str = "probe"
