@@ -366,3 +366,13 @@ def test_the_schedule_is_that_of_all_epochs_where_fewer_are_done():
     recipe = dataclasses.replace(DESCENT, epochs=10, schedule="cosine")
     long, short = go(network(), recipe), go(network(), recipe, until=4)
     assert [line["rate"] for line in short.log] == [line["rate"] for line in long.log[:4]]
+
+
+def test_without_patience_the_whole_schedule_is_gone_through():
+    recipe = dataclasses.replace(DESCENT, rate=0.3, epochs=30, batch=10)
+    rows = np.arange(40)
+    whole, impatient = (
+        train(job(network(), Noise(40)), rows[:30], r, Leg(None, 60), "", validation=rows[30:])
+        for r in (recipe, dataclasses.replace(recipe, patience=3))
+    )
+    assert impatient.epoch < whole.epoch == 30
