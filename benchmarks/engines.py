@@ -35,7 +35,7 @@ from zoo.engines.contract import offers
 from zoo.engines.machine import machine
 from zoo.engines.notes import versions
 from zoo.engines.photographs import photographs
-from zoo.images import open_image
+from zoo.images.decode import open_image
 
 #: GFLOP/s that a 3 x 3 convolution through oneDNN reached on the 2-core machine of docs/performance.md.
 #: Of int8 it was not measured.

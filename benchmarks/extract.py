@@ -32,7 +32,7 @@ from rich.table import Table
 from zoo.backbone import load
 from zoo.engines.machine import machine
 from zoo.engines.notes import versions
-from zoo.images import Source, open_image
+from zoo.images.decode import Source, open_image
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ants-bees"
 
@@ -41,9 +41,9 @@ import json, sys, time
 import numpy as np
 from pathlib import Path
 import zoo
-from zoo.features import compute
-from zoo.folder import scan
-from zoo.spaces import BackboneSpace
+from zoo.features.extract import compute
+from zoo.images.scan import scan
+from zoo.features.spaces import BackboneSpace
 model, data, precision, into = sys.argv[1:]
 space = BackboneSpace(zoo.load(model), precision=precision)
 space.engine

@@ -20,10 +20,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from finetune.baselines import knn
 from finetune.data.dataset import read
 from finetune.data.split import folds
-from finetune.task import Images, Task
+from finetune.method import Images, Task
 from zoo.backbone import load
-from zoo.features import compute
-from zoo.spaces import BackboneSpace
+from zoo.features.extract import compute
+from zoo.features.spaces import BackboneSpace
 
 METRICS = {"manhattan": "l1", "euclidean": "l2", "cosine": "cosine"}
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 NETWORK = """
 import resource, sys
-from zoo.cli import main
+from zoo.cli.app import main
 photos, output, model, engine = sys.argv[1:]
 code = main(["extract", model, photos, "-o", output, "--engine", engine, "--json"])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
@@ -34,10 +34,10 @@ sys.exit(code)
 RAW = """
 import json, resource, sys
 from pathlib import Path
-from zoo.filling import fill
-from zoo.folder import scan
-from zoo.output import Table, labels_by_folder, write_output
-from zoo.spaces import RawPixels
+from zoo.features.fill import fill
+from zoo.images.scan import scan
+from zoo.features.files import Table, labels_by_folder, write_output
+from zoo.features.spaces import RawPixels
 photos, output = map(Path, sys.argv[1:3])
 filled = fill(scan(photos).files, [RawPixels()])
 y, classes = labels_by_folder(filled.paths, photos)

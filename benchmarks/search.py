@@ -13,15 +13,15 @@ import statistics
 
 from finetune.data.dataset import read
 from finetune.data.split import folds, hold_out
+from finetune.method import Images, Task
 from finetune.search.heads import MLP, Heads
 from finetune.search.sampler import STARTUP, draw, ranges
 from finetune.search.space import OneOf
 from finetune.search.stages import COARSE, Proposal
 from finetune.search.trials import Trial
-from finetune.task import Images, Task
 from zoo.backbone import load
-from zoo.features import compute
-from zoo.spaces import BackboneSpace
+from zoo.features.extract import compute
+from zoo.features.spaces import BackboneSpace
 
 
 def task_of(data, model):

@@ -9,17 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finetune.predictor import Predictor, load
     from finetune.runs import Run
+    from finetune.runs.predictor import Predictor, load
     from finetune.train import fit
 
 __all__ = ["Predictor", "Run", "fit", "load"]
 
 _HOMES = {
-    "Predictor": "finetune.predictor",
+    "Predictor": "finetune.runs.predictor",
     "Run": "finetune.runs",
     "fit": "finetune.train",
-    "load": "finetune.predictor",
+    "load": "finetune.runs.predictor",
 }
 
 

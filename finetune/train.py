@@ -20,6 +20,8 @@ from finetune.data.dataset import Dataset, fingerprint, read
 from finetune.data.split import Split, folds, hold_out
 from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
+from finetune.heads.linear import Problems, solve
+from finetune.method import Images, Task, Trained
 from finetune.methods import check_methods, load_method
 from finetune.report import write_report
 from finetune.runs import (
@@ -35,13 +37,11 @@ from finetune.runs import (
     write_predictions,
 )
 from finetune.strategies import STRATEGIES, make_options
-from finetune.strategies.linear import Problems, solve
-from finetune.task import Images, Task, Trained
 from zoo.backbone import Backbone, load
 from zoo.errors import DataError
-from zoo.features import Extraction, compute, threads
-from zoo.registry import Registry
-from zoo.spaces import BackboneSpace, RawPixels
+from zoo.features.extract import Extraction, compute, threads
+from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.registry.registry import Registry
 
 if TYPE_CHECKING:
     from finetune.search import Searching

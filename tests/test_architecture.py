@@ -40,12 +40,12 @@ def test_zoo_never_imports_finetune(path):
 )
 def test_nothing_imports_a_command_line(path):
     if path.name != "__main__.py":
-        assert not [name for name, _ in imported(path) if name in ("zoo.cli", "finetune.cli")]
+        assert not [name for name, _ in imported(path) if name in ("zoo.cli.app", "finetune.cli.app")]
 
 
 @pytest.mark.parametrize("program", ["zoo", "finetune"])
 def test_command_lines_import_nothing_heavy(program):
-    for name, top in imported(ROOT / program / "cli.py"):
+    for name, top in imported(ROOT / program / "cli" / "app.py"):
         assert not top or name.split(".")[0] not in HEAVY
 
 
@@ -54,7 +54,7 @@ def test_command_lines_import_nothing_heavy(program):
 def test_help_loads_nothing_heavy(program, command):
     arguments = command or [{"zoo": "list", "finetune": "predict"}[program], "--help"]
     code = (
-        f"import sys, json; from {program}.cli import main; code = main({arguments!r});"
+        f"import sys, json; from {program}.cli.app import main; code = main({arguments!r});"
         "print(json.dumps([code, sorted(sys.modules)]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

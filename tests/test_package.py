@@ -22,7 +22,7 @@ def test_wheel_lists_the_zoo_elsewhere(tmp_path):
     subprocess.run([*install, "--target", str(target), str(wheel)], check=True)
     code = (
         f"import sys; sys.path[:0] = [{str(target)!r}]; sys.path.append({sysconfig.get_path('purelib')!r});"
-        "import zoo; from zoo.cli import main;"
+        "import zoo; from zoo.cli.app import main;"
         f"assert zoo.__file__.startswith({str(target)!r}), zoo.__file__;"
         "main(['list', '--json'])"
     )

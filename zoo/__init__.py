@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.backbone import Backbone, load
     from zoo.errors import ZooError
-    from zoo.features import Features, extract
-    from zoo.transformer import FeatureExtractor
+    from zoo.features.extract import Features, extract
+    from zoo.features.transformer import FeatureExtractor
 
 __all__ = ["Backbone", "FeatureExtractor", "Features", "ZooError", "extract", "load"]
 
 _HOMES = {
     "Backbone": "zoo.backbone",
-    "FeatureExtractor": "zoo.transformer",
-    "Features": "zoo.features",
+    "FeatureExtractor": "zoo.features.transformer",
+    "Features": "zoo.features.extract",
     "ZooError": "zoo.errors",
-    "extract": "zoo.features",
+    "extract": "zoo.features.extract",
     "load": "zoo.backbone",
 }
 

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.digests import tensors_sha256
-from zoo.images import Preprocess
+from zoo.images.decode import Preprocess
+from zoo.weights.digests import tensors_sha256
 
 if TYPE_CHECKING:
     import torch
 
-    from zoo.registry import Entry, Registry
-    from zoo.weights import ReadyModel
+    from zoo.registry.registry import Entry, Registry
+    from zoo.weights.ready import ReadyModel
 
 __all__ = ["Backbone", "Stage", "load"]
 
@@ -159,8 +159,8 @@ def load(name: str, *, registry: "Registry | None" = None, offline: bool = False
     >>> backbone.num_features
     1280
     """
-    from zoo.registry import resolve
-    from zoo.weights import ready
+    from zoo.registry.registry import resolve
+    from zoo.weights.ready import ready
 
     entry = resolve(name, registry)
     return Backbone(entry, ready(entry, offline=offline))

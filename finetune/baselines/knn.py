@@ -2,7 +2,7 @@
 
 How many neighbours vote, by which distance, and whether near ones count more, is chosen by
 cross-validation inside the training part. The distances between training images are computed once for
-each distance and serve every k and every fold; see :mod:`finetune.baselines.neighbours`.
+each distance and serve every k and every fold; see :mod:`finetune.heads.neighbours`.
 """
 
 from dataclasses import dataclass, field
@@ -12,8 +12,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.baselines.distances import DISTANCES, ranks
-from finetune.baselines.neighbours import (
+from finetune.data.plan import Nested, Plan, plain
+from finetune.errors import OptionError
+from finetune.evaluation.calibration import fit_temperature
+from finetune.heads.distances import DISTANCES, ranks
+from finetune.heads.neighbours import (
     WEIGHTS,
     Nearest,
     k_nearest,
@@ -22,11 +25,8 @@ from finetune.baselines.neighbours import (
     winners,
     winners_over_k,
 )
-from finetune.data.plan import Nested, Plan, plain
-from finetune.errors import OptionError
-from finetune.evaluation.calibration import fit_temperature
-from finetune.saved import save_backbone
-from finetune.task import Images, Task
+from finetune.method import Images, Task
+from finetune.runs.saved import save_backbone
 from zoo.backbone import Backbone
 
 __all__ = ["KNN", "Neighbours", "Options", "cross_validate", "fit"]
@@ -146,7 +146,7 @@ def log_shares(counted: NDArray[np.float64], k: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, eq=False)
 class KNN:
-    """A fitted baseline; attributes as in :class:`finetune.task.Trained`."""
+    """A fitted baseline; attributes as in :class:`finetune.method.Trained`."""
 
     backbone: Backbone
     head: Neighbours

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.plan import Nested
-from finetune.task import Images, Task
+from finetune.method import Images, Task
 
 __all__ = ["SPACE", "Majority", "Options", "cross_validate", "fit"]
 
@@ -23,7 +23,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Majority:
-    """A fitted floor; attributes as in :class:`finetune.task.Trained`."""
+    """A fitted floor; attributes as in :class:`finetune.method.Trained`."""
 
     log_shares: NDArray[np.float64]
     choice: dict[str, Any]

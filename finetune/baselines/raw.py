@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.plan import Nested
+from finetune.heads.linear import Linear
+from finetune.method import Images, Task
 from finetune.strategies import probe
-from finetune.strategies.linear import Linear
-from finetune.task import Images, Task
 
 __all__ = ["SPACE", "Options", "Raw", "cross_validate", "fit"]
 
@@ -24,7 +24,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """A fitted floor; attributes as in :class:`finetune.task.Trained`."""
+    """A fitted floor; attributes as in :class:`finetune.method.Trained`."""
 
     classifier: Linear
     choice: dict[str, Any]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from finetune.baselines import knn
 from finetune.baselines.knn import Options
 from finetune.data.plan import Nested
-from finetune.task import Task
+from finetune.method import Task
 
 __all__ = ["SPACE", "Options", "RawKNN", "cross_validate", "fit"]
 
@@ -17,7 +17,7 @@ SPACE = "pixels"
 
 
 class RawKNN(knn.KNN):
-    """A fitted floor; attributes as in :class:`finetune.task.Trained`."""
+    """A fitted floor; attributes as in :class:`finetune.method.Trained`."""
 
     def save(self, folder: Path) -> None:
         """Write the arrays."""

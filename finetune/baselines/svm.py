@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from finetune.data.plan import Nested, Plan, plain
 from finetune.errors import OptionError
 from finetune.evaluation.calibration import fit_temperature
-from finetune.saved import save_model
-from finetune.strategies.linear import Linear, Problems
+from finetune.heads.linear import Linear, Problems
+from finetune.heads.regularisation import TOLERANCE, Strengths
+from finetune.method import Images, Task
+from finetune.runs.saved import save_model
 from finetune.strategies.probe import NESTED_TOLERANCE, balanced
-from finetune.strategies.strengths import TOLERANCE, Strengths
-from finetune.task import Images, Task
 from zoo.backbone import Backbone
 
 __all__ = ["SVM", "Options", "cross_validate", "fit", "squared_hinge"]
@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class SVM:
-    """A fitted baseline; attributes as in :class:`finetune.task.Trained`."""
+    """A fitted baseline; attributes as in :class:`finetune.method.Trained`."""
 
     backbone: Backbone
     classifier: Linear
@@ -85,7 +85,7 @@ def squared_hinge(
     ``C = 1 / (l2 n)``, whose objective is ``|w|^2 / 2 + C sum max(0, 1 - s f)^2`` for each class (Fan et
     al. 2008, "LIBLINEAR: a library for large linear classification", JMLR 9).
 
-    Parameters and returned values are those of :func:`finetune.strategies.linear.softmax_loss`.
+    Parameters and returned values are those of :func:`finetune.heads.linear.softmax_loss`.
     """
     sign = np.full(scores.shape[1:], -1, scores.dtype)
     sign[y, np.arange(len(y))] = 1

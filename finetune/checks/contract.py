@@ -12,10 +12,10 @@ from pydantic import Field
 from finetune.checks.ranking import Suspect, rank
 from finetune.data.dataset import Dataset
 from finetune.data.split import Split
+from finetune.method import Task
 from finetune.runs.plain import PlainModel
-from finetune.task import Task
 from zoo.backbone import Backbone
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 if TYPE_CHECKING:
     from finetune.checks.network.part import NetworkPart

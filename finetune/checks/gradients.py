@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from finetune.checks.contract import Finding, Status, Subject
 from finetune.checks.trained_part import draw, in_float64, loss_of, objective, problems_of
-from finetune.strategies.linear import Loss, Problems
+from finetune.heads.linear import Loss, Problems
 
 __all__ = ["GOOD", "GOOD_WITH_KINKS", "WRONG", "check", "relative_error"]
 

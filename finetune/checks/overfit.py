@@ -7,8 +7,8 @@ import numpy as np
 
 from finetune.checks.contract import Finding, Subject
 from finetune.checks.trained_part import draw, loss_of, problems_of
-from finetune.strategies.linear import solve
-from finetune.strategies.strengths import WEAKEST
+from finetune.heads.linear import solve
+from finetune.heads.regularisation import WEAKEST
 
 __all__ = ["check"]
 

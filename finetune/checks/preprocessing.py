@@ -16,8 +16,8 @@ from finetune.checks.pictures import contact_sheet
 from finetune.checks.spaces import SwappedChannels
 from finetune.evaluation.calibration import log_softmax
 from zoo.backbone import Backbone
-from zoo.features import compute
-from zoo.images import open_image
+from zoo.features.extract import compute
+from zoo.images.decode import open_image
 
 __all__ = ["check"]
 

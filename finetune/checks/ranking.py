@@ -23,8 +23,8 @@ from finetune.data.dataset import Dataset
 from finetune.data.plan import plain
 from finetune.data.split import folds
 from finetune.evaluation.calibration import fit_temperature, softmax
-from finetune.strategies.linear import softmax_loss
-from finetune.strategies.strengths import Strengths
+from finetune.heads.linear import softmax_loss
+from finetune.heads.regularisation import Strengths
 
 __all__ = ["CONFIDENT", "STRANGE", "Suspect", "rank", "strangeness"]
 

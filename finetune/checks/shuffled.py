@@ -10,8 +10,8 @@ import numpy as np
 
 from finetune.checks.contract import Finding, Status, Subject
 from finetune.data.split import Folds
+from finetune.method import Images, Task
 from finetune.strategies import probe
-from finetune.task import Images, Task
 
 __all__ = ["check"]
 

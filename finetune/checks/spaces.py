@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 __all__ = ["ImageSizes", "SwappedChannels"]
 

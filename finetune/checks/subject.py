@@ -8,9 +8,9 @@ from finetune.checks.contract import Subject
 from finetune.checks.spaces import ImageSizes
 from finetune.data.dataset import read
 from finetune.data.split import folds, hold_out
-from finetune.task import Images, Task
-from zoo.features import compute
-from zoo.spaces import BackboneSpace, RawPixels
+from finetune.method import Images, Task
+from zoo.features.extract import compute
+from zoo.features.spaces import BackboneSpace, RawPixels
 
 __all__ = ["prepare"]
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.checks.contract import Subject
-from finetune.strategies.linear import LOSSES, Loss, Problems
+from finetune.heads.linear import LOSSES, Loss, Problems
 
 __all__ = ["MOST", "draw", "in_float64", "loss_of", "objective", "problems_of"]
 
@@ -82,7 +82,7 @@ def objective(
     l2 : float
         Strength of the penalty.
     loss : callable
-        One of :data:`finetune.strategies.linear.LOSSES`.
+        One of :data:`finetune.heads.linear.LOSSES`.
 
     Returns
     -------

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.baselines.distances import ranks_within
 from finetune.compare.record import MethodResult, Pair
 from finetune.compare.verdict import labels
+from finetune.heads.distances import ranks_within
 from finetune.strategies import STRATEGIES
 
 __all__ = ["Likeness", "advice", "likeness", "rule"]

@@ -15,7 +15,7 @@ from finetune.data.plan import Nested, nested
 from finetune.data.split import Folds, folds
 from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
-from finetune.task import Images, Task, Trained
+from finetune.method import Images, Task, Trained
 from zoo.backbone import Backbone
 
 __all__ = ["is_quick", "measure"]

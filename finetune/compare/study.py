@@ -22,14 +22,14 @@ from finetune.data.dataset import Dataset, fingerprint, read
 from finetune.data.groups import group_by as grouped
 from finetune.data.split import Folds, Split, folds, hold_out
 from finetune.errors import OptionError
+from finetune.method import Images, Task
 from finetune.methods import check_methods, load_method, needs_backbone
-from finetune.task import Images, Task
 from finetune.train import DEFAULT_MODEL, data_name
 from zoo.backbone import Backbone, load
 from zoo.errors import WeightsError
-from zoo.features import compute
-from zoo.registry import Registry
-from zoo.spaces import BackboneSpace, RawPixels
+from zoo.features.extract import compute
+from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.registry.registry import Registry
 
 __all__ = ["DEFAULT_METHODS", "compare"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zoo.errors import DataError
-from zoo.folder import missing_path
+from zoo.images.scan import missing_path
 
 __all__ = ["DEMO", "Dataset", "Skipped", "check_counts", "fingerprint", "read"]
 

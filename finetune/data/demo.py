@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.alike import repeated
-from zoo.cache import cache_folder
+from zoo.cache.folders import cache_folder
 from zoo.errors import DataError
-from zoo.images import raw_pixels
+from zoo.images.decode import raw_pixels
 
 __all__ = ["demo_folder"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.data.dataset import Dataset
 from zoo.errors import DataError
-from zoo.folder import is_litter, natural_key, scan
+from zoo.images.scan import is_litter, natural_key, scan
 
 __all__ = ["PARTS", "held_out_part", "read_folder"]
 

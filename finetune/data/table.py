@@ -12,7 +12,7 @@ import numpy as np
 from finetune.data.dataset import Dataset, Skipped
 from finetune.data.folder import held_out_part
 from zoo.errors import DataError
-from zoo.folder import natural_key
+from zoo.images.scan import natural_key
 
 __all__ = ["read_table"]
 

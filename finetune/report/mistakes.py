@@ -72,7 +72,7 @@ def thumbnail(path: Path) -> str | None:
         A ``data:`` address of a JPEG at most `SIDE` pixels wide and high; None where it cannot be read.
     """
     from zoo.errors import ImageError
-    from zoo.images import open_image
+    from zoo.images.decode import open_image
 
     try:
         image = open_image(path)

@@ -1,7 +1,7 @@
 """The search for a training's settings: from many short trials to a few long ones.
 
 Only the training part takes part: a search is a strategy like any other (:mod:`finetune.search.method`),
-given a :class:`finetune.task.Task` that holds no other images.
+given a :class:`finetune.method.Task` that holds no other images.
 """
 
 from finetune.search.method import Searching

@@ -13,16 +13,17 @@ import numpy as np
 from finetune.data.plan import Plan
 from finetune.evaluation.calibration import fit_temperature, softmax
 from finetune.evaluation.metrics import log_loss
+from finetune.heads import hidden
+from finetune.heads.descent import Lost
+from finetune.heads.linear import LOSSES, one_blas_thread
+from finetune.heads.mlp import ACTIVATIONS
+from finetune.heads.regularisation import TOLERANCE
+from finetune.method import Task
 from finetune.search.space import OneOf, Real, Space
 from finetune.search.stages import Measured, Proposal
 from finetune.search.stopping import why_stop
 from finetune.search.trials import FoldResult, Trial
-from finetune.strategies import hidden, probe
-from finetune.strategies.descent import Lost
-from finetune.strategies.heads import ACTIVATIONS
-from finetune.strategies.linear import LOSSES, one_blas_thread
-from finetune.strategies.strengths import TOLERANCE
-from finetune.task import Task
+from finetune.strategies import probe
 
 __all__ = ["LINEAR", "MLP", "Heads", "spaces"]
 

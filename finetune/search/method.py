@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import OptionError
+from finetune.method import Images, Task, Trained
 from finetune.methods import check_methods, load_method
 from finetune.search.space import Space
 from finetune.search.stages import STAGES, Budget, Subject
@@ -18,7 +19,6 @@ from finetune.search.study import search
 from finetune.search.trials import FILE, TrialLog
 from finetune.search.winner import Standing, difference, standings
 from finetune.strategies import STRATEGIES, make_options
-from finetune.task import Images, Task, Trained
 from zoo.backbone import Backbone
 
 __all__ = ["PAGE", "Searched", "Searching"]
@@ -32,7 +32,7 @@ TRIALS = {"probe": 100, "last-layers": 24, "full": 24}
 
 @dataclass(eq=False)
 class Searched:
-    """What a search found, trained; attributes as in :class:`finetune.task.Trained`."""
+    """What a search found, trained; attributes as in :class:`finetune.method.Trained`."""
 
     trained: Trained
     choice: dict[str, Any]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+from finetune.method import Task
 from finetune.search.heads import judged
 from finetune.search.space import OneOf, Real, Space
 from finetune.search.stages import Measured, Proposal
 from finetune.search.stopping import why_stop
 from finetune.search.trials import Trial
-from finetune.task import Task
 from zoo.backbone import Backbone
 
 __all__ = ["Networks", "spaces"]

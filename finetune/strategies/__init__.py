@@ -1,8 +1,8 @@
 """What is trained: one module a strategy, one contract.
 
 A strategy's module has ``Options``, a frozen dataclass of what a user may set, and
-``fit(task, backbone, options)``, which learns from a :class:`finetune.task.Task` and gives back a
-:class:`finetune.task.Trained`. It may have ``cross_validate(task, nested, options)`` for
+``fit(task, backbone, options)``, which learns from a :class:`finetune.method.Task` and gives back a
+:class:`finetune.method.Trained`. It may have ``cross_validate(task, nested, options)`` for
 ``finetune compare``; without it, each outer fold costs a fit. On the command
 line it goes by its module's name with hyphens.
 """

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from finetune.errors import OptionError
-from finetune.task import Task
+from finetune.method import Task
 from finetune.training import parts
 from finetune.training.choice import Choice
 from finetune.training.loop import Outcome

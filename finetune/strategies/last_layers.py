@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from finetune.errors import OptionError
+from finetune.method import Task
 from finetune.strategies.full import SMALL, Prepared, finished
-from finetune.task import Task
 from finetune.training import parts
 from finetune.training.activations import ViewSpace, activations, front, most_views
 from finetune.training.cut import cut

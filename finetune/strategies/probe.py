@@ -2,7 +2,7 @@
 
 The strength of the L2 penalty is chosen by cross-validation inside the training part, by the loss on
 images not trained on; then one classifier is fitted to all training images with it. With ``head`` set to
-``mlp`` there is a hidden layer besides: :mod:`finetune.strategies.hidden`.
+``mlp`` there is a hidden layer besides: :mod:`finetune.heads.hidden`.
 """
 
 from dataclasses import dataclass, field
@@ -16,13 +16,13 @@ from finetune.data.plan import Nested, Plan, plain
 from finetune.errors import OptionError
 from finetune.evaluation.calibration import fit_temperature, softmax
 from finetune.evaluation.metrics import log_loss
-from finetune.saved import save_model
-from finetune.strategies import hidden
-from finetune.strategies.heads import ACTIVATIONS
-from finetune.strategies.hidden import HiddenProbe
-from finetune.strategies.linear import LOSSES, Linear
-from finetune.strategies.strengths import TOLERANCE, Point, Strengths, Weigh
-from finetune.task import Images, Task
+from finetune.heads import hidden
+from finetune.heads.hidden import HiddenProbe
+from finetune.heads.linear import LOSSES, Linear
+from finetune.heads.mlp import ACTIVATIONS
+from finetune.heads.regularisation import TOLERANCE, Point, Strengths, Weigh
+from finetune.method import Images, Task
+from finetune.runs.saved import save_model
 from zoo.backbone import Backbone
 
 __all__ = [
@@ -59,7 +59,7 @@ class Options:
     l2 : float or None
         Strength of the penalty; by default the best of some.
     activation : str or None
-        mlp: one of :data:`finetune.strategies.heads.ACTIVATIONS`; by default relu.
+        mlp: one of :data:`finetune.heads.mlp.ACTIVATIONS`; by default relu.
     hidden : int or None
         mlp: units of the hidden layer.
     rate, epochs, momentum : float, int, float, or None
@@ -130,7 +130,7 @@ class Probe:
     classes : tuple of str
         Names of its outputs.
     choice, log, warnings
-        As in :class:`finetune.task.Trained`.
+        As in :class:`finetune.method.Trained`.
     """
 
     backbone: Backbone
@@ -230,7 +230,7 @@ def walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strength
         The training parts, and what judges them.
     options : Options
     tolerance : float
-        As in :func:`finetune.strategies.linear.solve`.
+        As in :func:`finetune.heads.linear.solve`.
 
     Returns
     -------

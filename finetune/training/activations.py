@@ -17,8 +17,8 @@ from PIL import Image
 from finetune.training.augment import Augment
 from finetune.training.cut import Cut
 from zoo.backbone import Backbone
-from zoo.filling import fill
-from zoo.spaces import BackboneSpace
+from zoo.features.fill import fill
+from zoo.features.spaces import BackboneSpace
 
 __all__ = ["ViewSpace", "activations", "most_views"]
 

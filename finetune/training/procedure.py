@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from finetune.saved import save_network
+from finetune.heads.linear import Linear, Problems, solve
+from finetune.method import Images, Task
+from finetune.runs.saved import save_network
 from finetune.strategies import probe
-from finetune.strategies.linear import Linear, Problems, solve
-from finetune.task import Images, Task
 from finetune.training import parts
 from finetune.training.board import board
 from finetune.training.checkpoint import Checkpoints
@@ -52,7 +52,7 @@ class Finetuned:
     trained_parameters : int
         How many numbers were learned.
     choice, log, warnings
-        As in :class:`finetune.task.Trained`.
+        As in :class:`finetune.method.Trained`.
     """
 
     backbone: Backbone

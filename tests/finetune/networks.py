@@ -11,7 +11,7 @@ from torch import nn
 
 import zoo
 from finetune.data.split import folds
-from finetune.task import Images, Task
+from finetune.method import Images, Task
 from finetune.training.loop import Job
 from finetune.training.team import Team
 

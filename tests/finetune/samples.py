@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.split import folds
-from finetune.task import Images, Task
+from finetune.method import Images, Task
 
 
 def clouds(n=150, d=12, c=3, seed=0, apart=1.0):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from finetune.checks import check
 from finetune.checks.duplicates import find_pairs
-from finetune.cli import main
+from finetune.cli.app import main
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

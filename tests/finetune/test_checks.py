@@ -18,9 +18,9 @@ from finetune.checks.order import CHECKS, checks_for
 from finetune.checks.study import look
 from finetune.checks.subject import prepare
 from finetune.data.split import Folds
+from finetune.heads.linear import LOSSES
 from finetune.strategies import probe
-from finetune.strategies.linear import LOSSES
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 SIDE, N = 200, 30

@@ -20,13 +20,13 @@ from finetune.checks.network import gradients, overfit
 from finetune.checks.order import checks_for
 from finetune.checks.study import look
 from finetune.checks.subject import prepare
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.data.alike import repeated
 from finetune.methods import load_method
 from finetune.strategies import full, make_options
 from finetune.training import initial, parts
 from finetune.training.learner import Learner
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 TINY = ("test_resnet", "test_convnext", "test_efficientnet")

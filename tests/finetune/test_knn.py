@@ -8,10 +8,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 
 from finetune.baselines import distances, knn
-from finetune.baselines.distances import DISTANCES, lengths, ranks, ranks_within
 from finetune.baselines.knn import Neighbours
-from finetune.baselines.neighbours import WEIGHTS, votes
 from finetune.errors import OptionError
+from finetune.heads.distances import DISTANCES, lengths, ranks, ranks_within
+from finetune.heads.neighbours import WEIGHTS, votes
 
 METRICS = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}
 

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from finetune.strategies.linear import HINGE_ROUNDING, LOSSES, Problems, hinge, softmax_loss, solve
+from finetune.heads.linear import HINGE_ROUNDING, LOSSES, Problems, hinge, softmax_loss, solve
 
 
 def blobs(n=120, d=15, c=4, seed=0, apart=1.0):

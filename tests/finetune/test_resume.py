@@ -15,7 +15,7 @@ import pytest
 from networks import Zoo
 from test_train import crops
 
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.runs import Unfinished
 from finetune.training.checkpoint import Leg
 

@@ -11,7 +11,7 @@ from samples import clouds, task
 from test_train import crops
 
 import finetune
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.errors import OptionError, TrainingError
 from finetune.runs import Run
 from finetune.search import Budget, Searching

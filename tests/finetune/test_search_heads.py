@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from samples import clouds, images, task
 
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.errors import OptionError, TrainingError
+from finetune.heads.descent import Descent, Lost, descend
+from finetune.heads.linear import LOSSES
+from finetune.heads.mlp import ACTIVATIONS, MLP, activate, objective
 from finetune.strategies import probe
-from finetune.strategies.descent import Descent, Lost, descend
-from finetune.strategies.heads import ACTIVATIONS, MLP, activate, objective
-from finetune.strategies.linear import LOSSES
 from finetune.training import initial
 
 

@@ -9,7 +9,7 @@ from networks import small_job, small_network
 from test_train import crops
 
 import finetune
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.errors import RunError
 from finetune.runs import Unfinished
 from finetune.training import parts

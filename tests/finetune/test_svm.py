@@ -9,7 +9,7 @@ from sklearn.svm import LinearSVC
 from finetune.baselines import svm
 from finetune.baselines.svm import squared_hinge
 from finetune.evaluation import evaluate, softmax
-from finetune.strategies.linear import Problems, solve
+from finetune.heads.linear import Problems, solve
 
 
 def test_squared_hinge_by_hand():

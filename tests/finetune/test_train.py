@@ -12,12 +12,12 @@ import sklearn.datasets
 from PIL import Image
 
 import finetune
-from finetune.cli import main
+from finetune.cli.app import main
 from finetune.data.split import folds
+from finetune.heads.linear import LOSSES
+from finetune.method import Images, Task
 from finetune.runs import Run
 from finetune.strategies import probe, strengths
-from finetune.strategies.linear import LOSSES
-from finetune.task import Images, Task
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

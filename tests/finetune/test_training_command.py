@@ -12,7 +12,7 @@ from PIL import Image
 from test_train import crops
 
 import finetune
-from finetune.cli import main
+from finetune.cli.app import main
 
 STRATEGIES = {"last-layers": {"views": 2, "rate": 1e-4}, "full": {"size": 32, "rate": 1e-4}}
 

@@ -12,7 +12,7 @@ from test_train import crops
 
 from finetune.training.augment import LEVELS, Augment
 from finetune.training.sources import Phases, Pictures, batches
-from zoo.images import Preprocess
+from zoo.images.decode import Preprocess
 
 RANDOM = [level for level in LEVELS if LEVELS[level]]
 

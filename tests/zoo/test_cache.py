@@ -13,13 +13,13 @@ import pytest
 import sklearn.datasets
 from PIL import Image
 
-import zoo.store
-from zoo.cache import CacheError, cache_folder
-from zoo.cli import main
-from zoo.holding import Hold, remove_unused
-from zoo.housekeeping import asked_limit, bytes_of, keep_within_limit, limit_of
-from zoo.inventory import inventory, leftovers
-from zoo.store import FeatureStore
+import zoo.features.store
+from zoo.cache.eviction import asked_limit, bytes_of, keep_within_limit, limit_of
+from zoo.cache.folders import CacheError, cache_folder
+from zoo.cache.inventory import inventory, leftovers
+from zoo.cache.lease import Hold, remove_unused
+from zoo.cli.app import main
+from zoo.features.store import FeatureStore
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 
@@ -128,7 +128,7 @@ def test_adding_features_keeps_the_limit(monkeypatch, empty_cache):
     old, older = filled("old", 60_000, age=100), filled("older", 60_000, age=200)
     looks = []
     monkeypatch.setattr(
-        zoo.store, "keep_within_limit", lambda protect: looks.append(keep_within_limit(protect))
+        zoo.features.store, "keep_within_limit", lambda protect: looks.append(keep_within_limit(protect))
     )
     store = FeatureStore({"model": "m"}, 1000)
     for i in range(100):
@@ -143,7 +143,7 @@ def test_adding_features_keeps_the_limit(monkeypatch, empty_cache):
 
 HOLDING = """
 import sys
-from zoo.store import FeatureStore
+from zoo.features.store import FeatureStore
 store = FeatureStore({"model": "held"}, 50)
 print(store.folder, flush=True)
 sys.stdin.read()
@@ -189,7 +189,7 @@ def test_a_folder_removed_while_it_is_opened_is_made_anew(empty_cache):
     code = """
 import sys
 from pathlib import Path
-from zoo.holding import Hold, remove_unused
+from zoo.cache.lease import Hold, remove_unused
 folder = Path(sys.argv[1])
 for _ in range(1000):
     {}
@@ -210,7 +210,7 @@ def test_holding_what_is_not_there(empty_cache):
 
 
 def test_without_locks_what_was_used_within_a_day_stays(empty_cache, monkeypatch):
-    monkeypatch.setattr("zoo.holding.fcntl", None)
+    monkeypatch.setattr("zoo.cache.lease.fcntl", None)
     new, old = filled("new", age=3600), filled("old", age=25 * 3600)
     assert not remove_unused(new)
     assert remove_unused(old)

@@ -26,7 +26,7 @@ from zoo.engines.photographs import photographs
 from zoo.engines.readout import UnknownLayerError
 from zoo.engines.rounding import round_kernels
 from zoo.errors import ZooError
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 

@@ -14,13 +14,13 @@ import sklearn.datasets
 from PIL import Image
 
 import zoo
-from zoo import filling
 from zoo.engines import BATCH, ENGINES, EngineError, build
-from zoo.features import compute
-from zoo.filling import fill
-from zoo.images import UnreadableImage
-from zoo.spaces import BackboneSpace, RawPixels
-from zoo.store import FeatureStore
+from zoo.features import fill as filling
+from zoo.features.extract import compute
+from zoo.features.fill import fill
+from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.features.store import FeatureStore
+from zoo.images.decode import UnreadableImage
 
 SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
 
@@ -284,8 +284,8 @@ def test_two_writers_do_not_disturb_each_other(tmp_path, monkeypatch):
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
     code = """
 import sys, hashlib, numpy as np
-from zoo.spaces import BackboneSpace, RawPixels
-from zoo.store import FeatureStore
+from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.features.store import FeatureStore
 store = FeatureStore({"model": "m"}, 50)
 for i in range(int(sys.argv[1]), 200, 2):
     store.add([hashlib.sha256(b"%d" % i).hexdigest()], np.full((1, 50), i, np.float32))

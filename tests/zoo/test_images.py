@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo import images
-from zoo.images import (
+from zoo.images import decode as images
+from zoo.images.decode import (
     Preprocess,
     Source,
     UnreadableImage,
@@ -336,7 +336,7 @@ def test_pillow_says_nothing_beside_our_error(tmp_path):
     path = tmp_path / "large.png"
     path.write_bytes(content)
     code = f"""
-from zoo.images import UnreadableImage, open_image
+from zoo.images.decode import UnreadableImage, open_image
 try:
     open_image({str(path)!r})
 except UnreadableImage as error:

@@ -10,7 +10,7 @@ from zoo.engines.contract import installed
 from zoo.engines.int8 import CLOSE_INT8, quantise
 from zoo.engines.machine import has_int8
 from zoo.engines.photographs import others, photographs
-from zoo.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace
 
 pytestmark = pytest.mark.skipif(
     not (installed("openvino") and has_int8()), reason="no int8 arithmetic here, or no OpenVINO"

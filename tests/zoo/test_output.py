@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from zoo.errors import DataError
-from zoo.output import Table, check_output, files, labels_by_folder, write_output
-from zoo.output import safetensors as safetensors_file
+from zoo.features.files import Table, check_output, files, labels_by_folder, write_output
+from zoo.features.files import safetensors as safetensors_file
 
 SUFFIXES = (".npz", ".npy", ".parquet", ".safetensors")
 

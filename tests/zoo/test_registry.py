@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import RegistryError, UnknownModelError
-from zoo.keymaps import KEYMAPS
-from zoo.registry import (
+from zoo.registry.registry import (
     DEFAULT_MODEL,
     Entry,
     HubSource,
@@ -16,6 +15,7 @@ from zoo.registry import (
     load_registry,
     resolve,
 )
+from zoo.weights.keymaps import KEYMAPS
 
 ENTRIES = load_registry().entries
 
@@ -271,7 +271,8 @@ def test_a_name_that_cannot_mean_anything(name: str) -> None:
 
 def test_resolving_needs_neither_torch_nor_timm() -> None:
     script = (
-        "import sys; from zoo.registry import resolve; resolve('resnet50'); resolve('resnet50.a1_in1k');"
+        "import sys; from zoo.registry.registry import resolve;"
+        "resolve('resnet50'); resolve('resnet50.a1_in1k');"
         "print([name for name in ('torch', 'timm', 'numpy', 'huggingface_hub') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

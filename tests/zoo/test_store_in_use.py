@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from zoo.cache import CacheError
-from zoo.store import DamagedRecord, FeatureStore
+from zoo.cache.folders import CacheError
+from zoo.features.store import DamagedRecord, FeatureStore
 
 WIDTH = 50
 
@@ -35,7 +35,7 @@ def holds(store, *numbers):
 
 ADDING = """
 import hashlib, sys, numpy as np
-from zoo.store import FeatureStore
+from zoo.features.store import FeatureStore
 store = FeatureStore({"model": "m"}, 50)
 print("ready", flush=True)
 for i in range(int(sys.argv[1]), 10**6, 2):

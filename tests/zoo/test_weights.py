@@ -14,9 +14,9 @@ from hub_server import COMMIT, Hub, serve
 from safetensors.torch import load_file, save_file
 
 from zoo.errors import WeightsError
-from zoo.keymaps import efficientnet_lite_pytorch, rename
-from zoo.registry import Entry, HubSource, PackageSource, PathSource, load_registry, resolve
-from zoo.weights import ReadyModel, available, locate, ready
+from zoo.registry.registry import Entry, HubSource, PackageSource, PathSource, load_registry, resolve
+from zoo.weights.keymaps import efficientnet_lite_pytorch, rename
+from zoo.weights.ready import ReadyModel, available, locate, ready
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 REPO = "timm/tf_efficientnet_lite0.in1k"
@@ -163,7 +163,7 @@ def test_same_weights_give_the_same_bytes(lite0: ReadyModel, empty_cache: Path) 
 def test_the_second_call_needs_neither_torch_nor_timm(lite0: ReadyModel) -> None:
     script = (
         "import sys, time; start = time.perf_counter();"
-        "from zoo.registry import resolve; from zoo.weights import ready;"
+        "from zoo.registry.registry import resolve; from zoo.weights.ready import ready;"
         "ready(resolve('efficientnet_lite0')); seconds = time.perf_counter() - start;"
         "print([name for name in ('torch', 'timm', 'huggingface_hub') if name in sys.modules], seconds)"
     )
@@ -413,7 +413,7 @@ def test_pull_as_a_user_types_it(hub: Hub, tmp_path: Path) -> None:
         "HF_HOME": str(tmp_path / "home"),
         "ZOO_CACHE": str(tmp_path / "cache"),
     }
-    command = [sys.executable, "-c", "import sys; from zoo.cli import main; sys.exit(main())"]
+    command = [sys.executable, "-c", "import sys; from zoo.cli.app import main; sys.exit(main())"]
 
     def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)

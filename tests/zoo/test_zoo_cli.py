@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from zoo.cli import app, main
+from zoo.cli.app import app, main
 from zoo.errors import UnknownModelError
 
 
@@ -20,7 +20,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     script = (
-        "import sys; from zoo.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from zoo.cli.app import main; code = main(sys.argv[1:]);"
         "heavy = {'torch', 'timm', 'sklearn', 'matplotlib', 'numpy', 'pydantic', 'huggingface_hub'};"
         "print(*(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
     )
@@ -112,7 +112,7 @@ def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("zoo.registry.load_registry", interrupted)
+    monkeypatch.setattr("zoo.registry.registry.load_registry", interrupted)
     code, out, err = run(capsys, "show", "resnet50")
     assert (code, out, err.strip()) == (130, "", "Interrupted.")
 

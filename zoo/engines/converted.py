@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.cache import cache_folder, locked, writing
+from zoo.cache.eviction import keep_within_limit
+from zoo.cache.folders import cache_folder, locked, writing
+from zoo.cache.lease import TEMPORARY, Hold
 from zoo.engines.bf16 import cuts, rounded_graph
 from zoo.engines.contract import Engine, EngineError
 from zoo.engines.notes import digest_of, versions
 from zoo.engines.photographs import photographs
 from zoo.engines.readout import Readout
-from zoo.holding import TEMPORARY, Hold
-from zoo.housekeeping import keep_within_limit
 
 if TYPE_CHECKING:
     from zoo.backbone import Backbone

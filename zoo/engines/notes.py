@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from zoo.cache import cache_folder, writing
+from zoo.cache.folders import cache_folder, writing
 
 __all__ = ["digest_of", "recall", "remember", "versions"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from zoo.images import Preprocess, open_image
+from zoo.images.decode import Preprocess, open_image
 
 __all__ = ["others", "photographs"]
 

@@ -13,9 +13,9 @@ import torch
 from finetune.checks.contract import Subject
 from finetune.checks.trained_part import draw
 from finetune.data.split import Folds
+from finetune.method import Task
 from finetune.methods import load_method
 from finetune.strategies.full import Prepared
-from finetune.task import Task
 from finetune.training.choice import Plan
 from finetune.training.learner import Learner
 from finetune.training.loop import Job

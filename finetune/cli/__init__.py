@@ -1,0 +1,1 @@
+"""The ``finetune`` command: one file a subcommand."""

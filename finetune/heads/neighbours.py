@@ -1,0 +1,210 @@
+"""Nearest neighbours and their votes.
+
+The meaning is that of scikit-learn's ``KNeighborsClassifier(algorithm="brute")``, which is also what it
+does by itself above 15 features. Three kinds of ties can occur.
+
+Two classes have the same votes
+    The one that comes first in the order of the classes wins, as in scikit-learn. (Where sums of
+    ``1 / distance`` ought to be equal but come out a rounding apart, the rounding decides in both, and
+    need not be the same: it depends on the order in which equally far neighbours are added up.)
+A neighbour lies at distance 0 and votes weigh ``1 / distance``
+    Only the neighbours at distance 0 vote, as in scikit-learn.
+The k-th and the (k+1)-th neighbour are equally far
+    scikit-learn keeps what its heap happens to keep. `k_nearest`, which predicts, replays that heap, so
+    that predictions are the same. (Where scikit-learn splits the training rows between threads, more than
+    256 of them and few queries, what it keeps depends on how many threads there are.)
+    `nearest_in_parts`, which chooses k, takes the neighbour that comes first in the training part.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from finetune.data.plan import Plan
+from finetune.heads.distances import lengths, ranks_within
+
+__all__ = ["WEIGHTS", "Nearest", "k_nearest", "nearest_in_parts", "votes", "winners", "winners_over_k"]
+
+Array = NDArray[np.floating[Any]]
+Indices = NDArray[np.int64]
+
+WEIGHTS = ("uniform", "distance")
+
+#: The neighbours of some rows, nearest first: their row numbers and distances, both (m, k).
+Nearest = tuple[Indices, Array]
+
+#: Numbers that the counts of votes over all k may hold at a time, 8 bytes each.
+AT_ONCE = 20_000_000
+
+
+def nearest_in_parts(X: Array, plan: Plan, distance: str, k: int) -> list[list[Nearest]]:
+    """Find the neighbours of every held-out row of a plan, from one distance matrix.
+
+    The neighbours in a training part are the neighbours among all rows, less those outside the part: so
+    one sorting of the distances serves every part, and every number of neighbours.
+
+    Parameters
+    ----------
+    X : (n, d) array
+        Features.
+    plan : Plan
+        Over these n rows.
+    distance : str
+        One of :data:`finetune.heads.distances.DISTANCES`.
+    k : int
+        How many neighbours; no more than the smallest training part has.
+
+    Returns
+    -------
+    list of list of Nearest
+        For each choice, for each of its parts, in the order of its held-out rows.
+    """
+    inside = np.zeros((len(plan.trains), len(X)), dtype=bool)
+    for mask, train in zip(inside, plan.trains, strict=True):
+        mask[train] = True
+    found: list[list[Nearest]] = [
+        [(np.empty((len(rows), k), np.int64), np.empty((len(rows), k))) for _, rows in choice]
+        for choice in plan.choices
+    ]
+    for rows, matrix in ranks_within(X, distance):
+        # Stable, so that equally far rows stay in their order.
+        order = np.argsort(matrix, axis=1, kind="stable")
+        for choice, places in zip(plan.choices, found, strict=True):
+            for (part, held_out), (neighbours, far) in zip(choice, places, strict=True):
+                here = np.flatnonzero((held_out >= rows[0]) & (held_out <= rows[-1]))
+                at = held_out[here] - rows[0]
+                neighbours[here] = _first(order, at, inside[part], k)
+                far[here] = lengths(matrix[at[:, None], neighbours[here]], distance)
+    return found
+
+
+def _first(order: Indices, at: Indices, inside: NDArray[np.bool_], k: int) -> Indices:
+    """The first k of each row's order that lie inside a part."""
+    # Mostly a few more than k suffice; only where they do not is the whole order looked through.
+    few = min(order.shape[1], int(1.5 * k * len(inside) / inside.sum()) + 30)
+    result = np.empty((len(at), k), np.int64)
+    for start in range(0, len(at), 1000):
+        rows = at[start : start + 1000]
+        enough = inside[order[rows, :few]].sum(axis=1) >= k
+        for some, width in ((enough, few), (~enough, order.shape[1])):
+            candidates = order[rows[some], :width]
+            usable = inside[candidates]
+            usable &= np.cumsum(usable, axis=1) <= k
+            result[start : start + 1000][some] = candidates[usable].reshape(-1, k)
+    return result
+
+
+def k_nearest(ranked: Array, k: int, distance: str) -> Nearest:
+    """Find the k nearest training rows as scikit-learn does, ties included.
+
+    Parameters
+    ----------
+    ranked : (m, n) array
+        What :func:`finetune.heads.distances.ranks` gives for m queries and n training rows.
+    k : int
+        At most n.
+    distance : str
+        What `ranked` was made with.
+
+    Returns
+    -------
+    Nearest
+    """
+    chosen = np.argpartition(ranked, k - 1, axis=1)[:, :k]
+    if distance != "cosine":  # for which scikit-learn partitions as well
+        for row in _tied(ranked, chosen):
+            chosen[row] = _heap(ranked[row], k)
+    values = np.take_along_axis(ranked, chosen, axis=1)
+    order = np.argsort(values, axis=1)
+    return np.take_along_axis(chosen, order, axis=1), lengths(
+        np.take_along_axis(values, order, axis=1), distance
+    )
+
+
+def _tied(ranked: Array, chosen: Indices) -> Indices:
+    """Rows of which a neighbour left out is as near as one that was chosen."""
+    border = np.take_along_axis(ranked, chosen, axis=1).max(axis=1, keepdims=True)
+    return np.flatnonzero((ranked <= border).sum(axis=1) > chosen.shape[1])
+
+
+def _heap(row: Array, k: int) -> Indices:
+    """Places of the k smallest, those that a max-heap keeps which is offered the row from left to right.
+
+    It keeps what it has when offered an equal, and which of several equal largest goes when a smaller one
+    comes is a matter of where in the heap they happen to be.
+    """
+    values, places = [np.inf] * k, [-1] * k
+    for place, value in enumerate(row.tolist()):
+        if value >= values[0]:
+            continue
+        at = 0
+        while (child := 2 * at + 1) < k:
+            if child + 1 < k and values[child + 1] > values[child]:
+                child += 1
+            if values[child] <= value:
+                break
+            values[at], places[at] = values[child], places[child]
+            at = child
+        values[at], places[at] = value, place
+    return np.array(places)
+
+
+def votes(labels: Indices, far: Array, weights: str, n_classes: int) -> NDArray[np.float64]:
+    """Add up the votes of neighbours.
+
+    Parameters
+    ----------
+    labels : (m, k) int array
+        The neighbours' classes.
+    far : (m, k) array
+        Their distances.
+    weights : str
+        ``uniform``: every neighbour has one vote; ``distance``: 1 / distance of a vote.
+    n_classes : int
+        How many classes there are.
+
+    Returns
+    -------
+    (m, n_classes) array
+        Votes for each class.
+    """
+    each = np.ascontiguousarray(_weigh(far, weights), np.float64)
+    # One sum a class, over the neighbours in their order: the rounding of scikit-learn's weighted_mode.
+    return np.stack([(each * (labels == c)).sum(axis=1) for c in range(n_classes)], axis=1)
+
+
+def winners(counted: NDArray[np.float64]) -> Indices:
+    """Return the class with most votes, (m,); among equals the first."""
+    return np.asarray(counted.argmax(axis=1))
+
+
+def winners_over_k(labels: Indices, far: Array, weights: str, n_classes: int) -> Indices:
+    """Return the winning class for every number of neighbours.
+
+    Parameters are those of :func:`votes`, with neighbours from the nearest to the farthest.
+
+    Returns
+    -------
+    (m, k) int array
+        Column j is the class that the j + 1 nearest vote for.
+    """
+    m, k = labels.shape
+    each = _weigh(far, weights)
+    result = np.empty((m, k), np.int64)
+    at_a_time = max(1, AT_ONCE // (k * n_classes))
+    for start in range(0, m, at_a_time):
+        part = slice(start, start + at_a_time)
+        ballots = np.zeros((*labels[part].shape, n_classes))
+        np.put_along_axis(ballots, labels[part][..., None], each[part][..., None], axis=2)
+        result[part] = np.cumsum(ballots, axis=1, out=ballots).argmax(axis=2)
+    return result
+
+
+def _weigh(far: Array, weights: str) -> Array:
+    if weights == "uniform":
+        return np.ones_like(far)
+    exact = far == 0
+    with np.errstate(divide="ignore"):
+        each = 1 / far
+    return np.where(exact.any(axis=1, keepdims=True), exact, each)

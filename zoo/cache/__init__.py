@@ -1,0 +1,1 @@
+"""Where things are kept that need not be downloaded or computed twice."""

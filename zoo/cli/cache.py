@@ -1,0 +1,158 @@
+"""The ``zoo cache`` commands: what is kept on this machine, and clearing it."""
+
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter, validators
+
+from zoo.cli.console import epilogue, print_json, stdout
+
+if TYPE_CHECKING:
+    from zoo.cache.inventory import Item
+
+__all__ = ["app"]
+
+app = App(
+    name="cache",
+    help="What is kept so that it need not be fetched or computed twice, and clearing it.",
+    help_format="plaintext",
+)
+
+
+@app.command(help_epilogue=epilogue("zoo cache info", "ZOO_CACHE_LIMIT=5GB zoo cache info --json"))
+def info(
+    *,
+    json: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Print JSON instead of a table.")
+    ] = False,
+) -> None:
+    """Show where the cache is, its limit, and what lies in it.
+
+    The limit, $ZOO_CACHE_LIMIT, applies to what can be computed again: features, converted networks,
+    activations. What was longest of no use goes first. Without it: 20 GB, and no more than half of what
+    the disk would have free without them.
+    """
+    from zoo.cache.eviction import limit_of
+    from zoo.cache.folders import cache_root
+    from zoo.cache.inventory import inventory
+
+    items = inventory()
+    limit = limit_of(items)
+    within = sum(item.size for item in items if item.kind.within_limit)
+    rows = _rows(items)
+    if json:
+        about = {"folder": str(cache_root()), "limit": limit, "within_limit": within}
+        for row in rows:
+            row["used"] = datetime.fromtimestamp(row["used"]).astimezone().isoformat(timespec="seconds")
+        print_json({**about, "bytes": sum(item.size for item in items), "kept": rows})
+        return
+    _print_rows(rows)
+    bound = f"of at most {_size(limit)}" if limit else "of any number"
+    print(f"{cache_root()}: {_size(sum(item.size for item in items))}.")
+    print(f"Features, converted networks and the like have {_size(within)} {bound} (ZOO_CACHE_LIMIT).")
+
+
+@app.command(
+    help_epilogue=epilogue(
+        "zoo cache clear",
+        "zoo cache clear features --older-than 30",
+        "zoo cache clear models --model vgg --yes",
+    )
+)
+def clear(
+    *kinds: str,
+    model: Annotated[
+        str | None, Parameter(help="Only what belongs to networks with this in the name.")
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        Parameter(help="Only what was of no use for so many days.", validator=validators.Number(gte=0)),
+    ] = None,
+    yes: Annotated[bool, Parameter(negative="", show_default=False, help="Do not ask.")] = False,
+) -> None:
+    """Remove what is kept, except what a running process uses.
+
+    Parameters
+    ----------
+    kinds:
+        Of what zoo cache info lists: features, graphs, ... By default all but models, which may have to be
+        downloaded again; name them to remove them too.
+    """
+    from zoo.cache.eviction import clear as remove
+    from zoo.cache.eviction import matching
+
+    items = matching(kinds, model, older_than)
+    if not items:
+        print("There is nothing to remove.", file=sys.stderr)
+        return
+    _print_rows(_rows(items))
+    if not (yes or _confirmed(sum(item.size for item in items))):
+        print("Nothing was removed.", file=sys.stderr)
+        return
+    cleared = remove(items)
+    print(f"{_size(sum(item.size for item in cleared.removed))} freed.")
+    if cleared.in_use:
+        kept = sum(item.size for item in cleared.in_use)
+        print(f"{_size(kept)} are in use by a running process and stay.", file=sys.stderr)
+
+
+def _confirmed(size: int) -> bool:
+    from zoo.cache.folders import CacheError
+
+    if not sys.stdin.isatty():
+        raise CacheError("There is nobody to ask whether to remove all this.", "Say --yes.")
+    print(f"Remove {_size(size)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _rows(items: "Iterable[Item]") -> list[dict[str, Any]]:
+    """Sum up what is alike: of one kind, network, precision and layers."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for item in items:
+        about = item.about
+        what = item.network or ("pixels" if "pixels" in about else None)
+        layers = ", ".join(about.get("layers", ())) or None
+        key = (item.kind.name, what, about.get("precision"), layers)
+        row = rows.setdefault(
+            key,
+            {
+                **dict(zip(("kind", "network", "precision", "layers"), key, strict=True)),
+                "items": 0,
+                "images": None,
+                "bytes": 0,
+                "used": 0.0,
+            },
+        )
+        row["items"] += 1
+        row["bytes"] += item.size
+        row["used"] = max(row["used"], item.used)
+        if (images := item.images) is not None:
+            row["images"] = (row["images"] or 0) + images
+    return list(rows.values())
+
+
+def _print_rows(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("kind", "network", "precision", "layers"):
+        table.add_column(title, no_wrap=title != "layers")
+    for title in ("images", "size", "last used"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in rows:
+        words = (str(row[key] or "") for key in ("kind", "network", "precision", "layers"))
+        images = "" if row["images"] is None else str(row["images"])
+        used = datetime.fromtimestamp(row["used"]).strftime("%Y-%m-%d %H:%M")
+        table.add_row(*words, images, _size(row["bytes"]), used)
+    if rows:
+        stdout().print(table)
+
+
+def _size(count: int) -> str:
+    """Bytes in the largest unit that leaves a number of at least 1."""
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} B"

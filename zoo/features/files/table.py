@@ -1,0 +1,110 @@
+"""What every output file holds: features, labels, and where both come from."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.features.fill import Filled
+from zoo.features.spaces import BackboneSpace
+
+__all__ = ["Table", "labels_by_folder"]
+
+_PARTS = frozenset({"train", "val", "valid", "validation", "test"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features of images with their labels; the features themselves stay on disk.
+
+    Attributes
+    ----------
+    widths : dict of str to int
+        Each array's name and how many numbers it has for an image: ``X`` alone, or the layers' names
+        where there are several.
+    paths : list of str
+        The images, relative to their folder, with forward slashes.
+    y : (n,) int64 array
+        Indices into `classes`; -1 for an image that is in no class folder.
+    classes : list of str
+    model : str
+        JSON with the model's name and everything the features depend on.
+    filled : Filled
+        Where the features are, as its first space.
+    """
+
+    widths: dict[str, int]
+    paths: list[str]
+    y: NDArray[np.int64]
+    classes: list[str]
+    model: str
+    filled: Filled
+
+    @classmethod
+    def of(cls, filled: Filled, space: BackboneSpace, root: Path, model: str) -> "Table":
+        """Describe features that were computed.
+
+        Parameters
+        ----------
+        filled : Filled
+            The images; `space` is its first.
+        space : BackboneSpace
+            What was computed.
+        root : Path
+            The images' folder.
+        model : str
+            The name the model was asked for by.
+
+        Returns
+        -------
+        Table
+        """
+        y, classes = labels_by_folder(filled.paths, root)
+        widths = space.readout.widths(space.backbone)
+        names = space.readout.layers if len(widths) > 1 else ("X",)
+        paths = [path.relative_to(root).as_posix() for path in filled.paths]
+        about = json.dumps({"name": model, **space.identity}, sort_keys=True)
+        return cls(dict(zip(names, widths, strict=True)), paths, y, classes, about, filled)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self) -> Iterator[NDArray[np.float32]]:
+        """Read the features of some images at a time, all arrays side by side."""
+        return self.filled.rows()
+
+    def array(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Read one array, some rows at a time."""
+        names = list(self.widths)
+        start = sum(self.widths[before] for before in names[: names.index(name)])
+        for rows in self.rows():
+            yield np.ascontiguousarray(rows[:, start : start + self.widths[name]])
+
+
+def labels_by_folder(paths: list[Path], root: Path) -> tuple[NDArray[np.int64], list[str]]:
+    """Label images by the folder they are in.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Images below `root`.
+    root : Path
+        Their folder. Its first-level folders are the classes; where these are ``train``, ``val`` and
+        the like, the second-level ones are.
+
+    Returns
+    -------
+    y : (n,) int array
+        Indices into the classes; -1 for an image that is in no class folder.
+    classes : list of str
+        In the order of their first image.
+    """
+    places = [path.relative_to(root).parts[:-1] for path in paths]
+    parted = all(place[:1] and place[0].lower() in _PARTS for place in places)
+    names = [place[1:2] if parted else place[:1] for place in places]
+    classes = list(dict.fromkeys(name[0] for name in names if name))
+    index = {name: i for i, name in enumerate(classes)}
+    return np.array([index[name[0]] if name else -1 for name in names], dtype=np.int64), classes

@@ -1,0 +1,269 @@
+"""Images into stores: read, decode in threads, batch, compute, keep.
+
+Each image is read and decoded while the engine works on the batch before; what the stores already have is
+not decoded at all. In memory are paths and digests, some dozens of pictures and one batch of rows, however
+many images there are.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.engines import BATCH
+from zoo.features.spaces import BackboneSpace, Space, prepared
+from zoo.features.store import DamagedRecord, FeatureStore
+from zoo.images.decode import Source, UnreadableImage, read_file
+from zoo.parallel import in_order
+from zoo.progress import progress
+
+__all__ = ["Filled", "FillingInterrupted", "fill"]
+
+#: Rows read from a store at a time.
+CHUNK = 1024
+
+
+class FillingInterrupted(KeyboardInterrupt):
+    """Somebody pressed Ctrl-C; says how much of the work is kept."""
+
+
+@dataclass
+class Filled:
+    """Images whose rows are in the stores.
+
+    Attributes
+    ----------
+    paths : list of Path
+        The images that could be read, in the order given.
+    digests : list of str
+        SHA-256 of their bytes.
+    kept : (n,) int array
+        Their places in what was asked.
+    skipped : dict of int to UnreadableImage
+        Why the image at a place could not be read.
+    computed : int
+        How many images were not in the stores; grows if :meth:`rows` finds damaged ones.
+    seconds : float
+        What that took.
+    spaces : sequence of Space
+        What was computed.
+    stores : sequence of FeatureStore
+        Where it is, one a space.
+    """
+
+    paths: list[Path]
+    digests: list[str]
+    kept: NDArray[np.int64]
+    skipped: dict[int, UnreadableImage]
+    computed: int
+    seconds: float
+    spaces: Sequence[Space]
+    stores: Sequence[FeatureStore]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def rows(self, space: int = 0) -> Iterator[NDArray[Any]]:
+        """Read the rows of a space, some at a time.
+
+        Parameters
+        ----------
+        space : int, optional
+            Its place among `spaces`.
+
+        Yields
+        ------
+        (k, width) array
+            float32, or of the space's own data type; together the rows of all images, in order.
+
+        Raises
+        ------
+        UnreadableImage
+            If a row turns out to be damaged, and its image cannot be read any more.
+        """
+        for start in range(0, len(self), CHUNK):
+            part = slice(start, start + CHUNK)
+            try:
+                yield self.stores[space].take(self.digests[part])
+            except DamagedRecord:
+                # The store has forgotten what was damaged, so it is computed anew.
+                again = _fill(self.paths[part], self.spaces, self.stores)
+                if again.skipped:
+                    raise next(iter(again.skipped.values())) from None
+                self.computed += again.computed
+                yield self.stores[space].take(self.digests[part])
+
+
+def fill(paths: Sequence[Path], spaces: Sequence[Space]) -> Filled:
+    """Compute what the stores of some spaces lack of some images.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The images; the same content in two places is computed once.
+    spaces : sequence of Space
+        What to compute of each.
+
+    Returns
+    -------
+    Filled
+        An image that cannot be read costs only itself.
+
+    Raises
+    ------
+    FillingInterrupted
+        On Ctrl-C; whole batches that were computed are kept.
+    """
+    return _fill(paths, spaces, None)
+
+
+def _fill(paths: Sequence[Path], spaces: Sequence[Space], stores: Sequence[FeatureStore] | None) -> Filled:
+    digests, skipped = _digests(paths)
+    by_digest: dict[str, int] = {}
+    for place, digest in digests.items():
+        by_digest.setdefault(digest, place)
+    if stores is None:
+        _expect(spaces, len(by_digest))  # A precision that is not settled yet is settled by the next line.
+        stores = [
+            FeatureStore(space.identity, space.width, getattr(space, "dtype", np.float32)) for space in spaces
+        ]
+    job = _Job(paths, digests, spaces, stores, [store.missing(list(by_digest)) for store in stores])
+    work = [place for digest, place in by_digest.items() if job.lacks(digest)]
+    _expect(spaces, len(work))
+    start = perf_counter()
+    try:
+        faults = job.run(work)
+    except KeyboardInterrupt:
+        raise FillingInterrupted(_how_much(stores, list(by_digest))) from None
+    for place, digest in digests.items():
+        if (first := by_digest[digest]) in faults:
+            skipped[place] = UnreadableImage(str(paths[place]), faults[first].reason, faults[first].next_step)
+    kept = [place for place in digests if place not in skipped]
+    return Filled(
+        paths=[paths[place] for place in kept],
+        digests=[digests[place] for place in kept],
+        kept=np.array(kept, dtype=np.int64),
+        skipped=dict(sorted(skipped.items())),
+        computed=len(work) - len(faults),
+        seconds=perf_counter() - start,
+        spaces=spaces,
+        stores=stores,
+    )
+
+
+def _expect(spaces: Sequence[Space], n_images: int) -> None:
+    """Tell engines how much there is to do, so that `auto` knows whether timing them pays."""
+    for space in spaces:
+        if isinstance(space, BackboneSpace):
+            space.expected_images = n_images
+
+
+def _how_much(stores: Sequence[FeatureStore], digests: list[str]) -> str:
+    lacking = set().union(*(store.missing(digests) for store in stores))
+    return f"{len(digests) - len(lacking)} of {len(digests)} images are kept; run it again to go on."
+
+
+def _digests(paths: Sequence[Path]) -> tuple[dict[int, str], dict[int, UnreadableImage]]:
+    """SHA-256 of every file, by place, and why some could not be read."""
+
+    def digest(path: Path) -> str | UnreadableImage:
+        try:
+            return hashlib.sha256(read_file(path)).hexdigest()
+        except UnreadableImage as error:
+            return error
+
+    digests: dict[int, str] = {}
+    skipped: dict[int, UnreadableImage] = {}
+    with progress("reading", len(paths)) as advance, closing(in_order(digest, paths, ahead=64)) as results:
+        for place, result in enumerate(results):
+            if isinstance(result, str):
+                digests[place] = result
+            else:
+                skipped[place] = result
+            advance(1)
+    return digests, skipped
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What there is to compute.
+
+    Attributes
+    ----------
+    paths, digests
+        The images, and their content's digests by place.
+    spaces, stores, missing
+        What to compute, where it is kept, and the digests that each store lacks.
+    """
+
+    paths: Sequence[Path]
+    digests: dict[int, str]
+    spaces: Sequence[Space]
+    stores: Sequence[FeatureStore]
+    missing: Sequence[set[str]]
+
+    def lacks(self, digest: str) -> bool:
+        return any(digest in lacking for lacking in self.missing)
+
+    def run(self, work: Sequence[int]) -> dict[int, UnreadableImage]:
+        """Compute the images at some places; return why some could not be read."""
+        faults: dict[int, UnreadableImage] = {}
+        batches = [_Batch(space, store) for space, store in zip(self.spaces, self.stores, strict=True)]
+        decoded = in_order(self._decode, work, ahead=2 * BATCH)
+        with progress("features", len(work)) as advance, closing(decoded):
+            for place, result in zip(work, decoded, strict=True):
+                if isinstance(result, UnreadableImage):
+                    faults[place] = result
+                else:
+                    for batch, pixels in zip(batches, result, strict=True):
+                        if pixels is not None:
+                            batch.add(self.digests[place], pixels)
+                advance(1)
+            for batch in batches:
+                batch.flush()
+        return faults
+
+    def _decode(self, place: int) -> list[NDArray[np.uint8] | None] | UnreadableImage:
+        """Return an image as each space wants it, None for those that have it already."""
+        path, digest = self.paths[place], self.digests[place]
+        try:
+            content = read_file(path)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise UnreadableImage(str(path), "changed while it was read", "Run the command again.")
+            source = Source(content, str(path))
+            return [
+                prepared(space, source) if digest in lacking else None
+                for space, lacking in zip(self.spaces, self.missing, strict=True)
+            ]
+        except UnreadableImage as error:
+            return error
+
+
+class _Batch:
+    """Collects prepared images until there are enough to run, then stores their features."""
+
+    def __init__(self, space: Space, store: FeatureStore) -> None:
+        self._space = space
+        self._store = store
+        self._digests: list[str] = []
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def add(self, digest: str, pixels: NDArray[np.uint8]) -> None:
+        if self._pixels is None:
+            self._pixels = np.zeros((BATCH, *pixels.shape), np.uint8)
+        self._pixels[len(self._digests)] = pixels
+        self._digests.append(digest)
+        if len(self._digests) == BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._pixels is not None and self._digests:
+            rows = self._space.run(self._pixels)[: len(self._digests)]
+            self._store.add(self._digests, rows)
+            self._digests.clear()

@@ -1,0 +1,183 @@
+"""Features on disk, so that no image is computed twice.
+
+A store is a folder for one feature space (a model's weights, its preprocessing and precision) with
+two append-only files of fixed-size records: ``digests.bin`` holds the SHA-256 of each image's bytes,
+``rows.bin`` its features with a checksum. Record i of one belongs to record i of the other. A row is
+written before its digest, so that a process killed half-way leaves at worst a tail without a digest,
+which the next writer cuts off. Writers take a lock; readers need none. While a store is open, nobody
+removes it (:class:`zoo.cache.lease.Hold`); still, records are checked when they are read, so that not even a
+folder that was deleted by hand and filled anew gives an image another's features.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from zoo.cache.eviction import asked_limit, keep_within_limit
+from zoo.cache.folders import cache_root, locked, writing
+from zoo.cache.lease import TEMPORARY, Hold
+
+__all__ = ["DamagedRecord", "FeatureStore"]
+
+_DIGEST = np.dtype("V32")
+
+# Bytes written between two looks at whether the cache keeps its limit, which take some milliseconds.
+_LOOK_EVERY = 64 * 2**20
+
+
+class DamagedRecord(Exception):
+    """Stored features that fail their checksum."""
+
+
+class FeatureStore:
+    """The features of one feature space, by the content of the image.
+
+    Parameters
+    ----------
+    identity : dict
+        Everything that the features depend on besides the image; equal identities share a store.
+    width : int
+        Features an image.
+    dtype : data type, optional
+        What they are kept as: float32, or float16 for half the bytes.
+
+    Raises
+    ------
+    CacheError
+        If the store cannot be made, or ``$ZOO_CACHE_LIMIT`` is no size.
+    """
+
+    def __init__(self, identity: dict[str, Any], width: int, dtype: DTypeLike = np.float32) -> None:
+        asked_limit()  # An unreadable one shall be known before anything is computed.
+        self._dtype = np.dtype(dtype)
+        if self._dtype != np.float32:
+            identity = {**identity, "kept": self._dtype.name}
+        described = json.dumps(identity, sort_keys=True)
+        self.folder = cache_root() / "features" / hashlib.sha256(described.encode()).hexdigest()[:24]
+        self._hold = Hold(self.folder, create=True)
+        self.width = width
+        self._record = np.dtype([("x", self._dtype, (width,)), ("crc", np.uint32)])
+        self._digests = self.folder / "digests.bin"
+        self._rows = self.folder / "rows.bin"
+        self._places: dict[bytes, int] = {}
+        self._known = 0
+        self._unseen = _LOOK_EVERY  # Bytes since the last look; the first writing has one.
+        about = self.folder / "about.json"
+        if not about.exists():
+            with writing(self.folder):
+                _write_whole(about, json.dumps({**identity, "width": width}, indent=1, sort_keys=True))
+        self._refresh()
+
+    def missing(self, digests: Sequence[str]) -> set[str]:
+        """Return those of the hexadecimal `digests` that have no features here."""
+        self._refresh()
+        return {digest for digest in digests if bytes.fromhex(digest) not in self._places}
+
+    def take(self, digests: Sequence[str]) -> NDArray[Any]:
+        """Return the features of images that are here.
+
+        Parameters
+        ----------
+        digests : sequence of str
+            Hexadecimal SHA-256 of the images' bytes.
+
+        Returns
+        -------
+        (n, width) array of the store's data type
+            In the order asked.
+
+        Raises
+        ------
+        DamagedRecord
+            If records fail their checksum. They are forgotten, so that :meth:`missing` names them.
+        """
+        if not digests:
+            return np.empty((0, self.width), self._dtype)
+        self._refresh()
+        wanted = [bytes.fromhex(digest) for digest in digests]
+        lost = sum(digest not in self._places for digest in wanted)
+        if lost:
+            raise DamagedRecord(f"{lost} records are no longer in {self._rows}")
+        places = [self._places[digest] for digest in wanted]
+        # As many as there are digests: a writer may be in the midst of adding a row.
+        records = np.memmap(self._rows, self._record, "r", shape=(self._known,))[places]
+        owners = np.memmap(self._digests, _DIGEST, "r", shape=(self._known,))[places]
+        rows = np.ascontiguousarray(records["x"])
+        sums = np.fromiter((zlib.crc32(row.data) for row in rows), np.uint32, len(rows))
+        same = np.fromiter((a.tobytes() == b for a, b in zip(owners, wanted, strict=True)), bool, len(rows))
+        damaged = np.flatnonzero((sums != records["crc"]) | ~same).tolist()
+        if damaged:
+            for i in damaged:
+                self._places.pop(wanted[i], None)
+            raise DamagedRecord(f"{len(damaged)} damaged records in {self._rows}")
+        return rows
+
+    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+        """Append features, in whole records, where another process may be doing the same.
+
+        Parameters
+        ----------
+        digests : sequence of str
+            Hexadecimal SHA-256 of the images' bytes.
+        X : (n, width) float32 array
+            Their features.
+
+        Raises
+        ------
+        CacheError
+            If they cannot be written, for the disk is full for instance. The store stays as it was.
+        """
+        records = np.empty(len(X), self._record)
+        limits = np.finfo(self._dtype)
+        # What is beyond a small type's range, which no trained network gives, becomes its limit.
+        records["x"] = np.clip(X, limits.min, limits.max) if self._dtype != np.float32 else X
+        records["crc"] = [zlib.crc32(row.tobytes()) for row in records["x"]]
+        with locked(self.folder / "lock"), writing(self.folder):
+            count = self._count()
+            self._append(self._rows, count * self._record.itemsize, records.tobytes())
+            self._append(self._digests, count * 32, b"".join(bytes.fromhex(d) for d in digests))
+        self._refresh()
+        self._unseen += records.nbytes
+        if self._unseen >= _LOOK_EVERY:
+            self._unseen = 0
+            keep_within_limit(protect=[self.folder])
+
+    def _count(self) -> int:
+        """How many whole records both files have."""
+        sizes = [path.stat().st_size if path.exists() else 0 for path in (self._digests, self._rows)]
+        return min(sizes[0] // 32, sizes[1] // self._record.itemsize)
+
+    def _refresh(self) -> None:
+        """Learn of records that were appended since the last look."""
+        count = self._count()
+        if count < self._known:  # Deleted by hand, or cut.
+            self._places.clear()
+            self._known = 0
+        if count > self._known:
+            with open(self._digests, "rb") as file:
+                file.seek(self._known * 32)
+                new = np.frombuffer(file.read((count - self._known) * 32), _DIGEST)
+            self._places.update((d.tobytes(), self._known + i) for i, d in enumerate(new))
+            self._known = count
+
+    @staticmethod
+    def _append(path: Path, start: int, content: bytes) -> None:
+        """Write at `start`, cutting off what an interrupted writer left behind it."""
+        with open(path, "r+b" if path.exists() else "wb") as file:
+            file.truncate(start)
+            file.seek(start)
+            file.write(content)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that no other process ever sees half of it."""
+    temporary = path.with_suffix(f".{os.getpid()}{TEMPORARY}")
+    temporary.write_text(text)
+    temporary.replace(path)

@@ -1,0 +1,68 @@
+"""A pretrained CNN as a step of a scikit-learn pipeline."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+__all__ = ["FeatureExtractor"]
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):
+    """Turns image paths into a pretrained CNN's features.
+
+    Parameters
+    ----------
+    model : str, optional
+        A name for :func:`zoo.load`.
+    engine, precision : str, optional
+        As in :func:`zoo.engines.build`.
+    layers, pool, exact_decoding : optional
+        As in :class:`zoo.features.spaces.BackboneSpace`; several layers stand side by side.
+
+    Attributes
+    ----------
+    backbone_ : Backbone
+        The network, once fitted.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> classifier = make_pipeline(FeatureExtractor("efficientnet_lite0"), LogisticRegression())
+    """
+
+    def __init__(
+        self,
+        model: str = "efficientnet_lite0",
+        engine: str = "auto",
+        precision: str = "fp32",
+        layers: str | Sequence[str] = (),
+        pool: str = "avg",
+        exact_decoding: bool = False,
+    ) -> None:
+        self.model = model
+        self.engine = engine
+        self.precision = precision
+        self.layers = layers
+        self.pool = pool
+        self.exact_decoding = exact_decoding
+
+    def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> "FeatureExtractor":
+        """Make the network ready; nothing is learned from `X`."""
+        from zoo.backbone import load
+
+        self.backbone_ = load(self.model)
+        return self
+
+    def transform(self, X: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
+        """Return the features of the images at the paths `X`, shape (n, number of features)."""
+        from zoo.features.extract import extract
+
+        check_is_fitted(self)
+        options = {name: value for name, value in self.get_params().items() if name != "model"}
+        return extract(self.backbone_, X, **options).X

