@@ -1,20 +1,35 @@
-"""What a strategy is given, and what it gives back."""
+"""The contract of everything that can be fitted and compared: what it is given and what it gives back.
 
+This module and those of the methods import nothing heavy when they are imported, so that the command
+line can list methods and options at once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from finetune.options import Options
 
-from finetune.data.split import Folds
+if TYPE_CHECKING:
+    from pathlib import Path
 
-__all__ = ["Images", "Task", "Trained"]
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetune.data.plan import Nested
+    from finetune.data.split import Folds
+    from zoo.backbone import Backbone
+
+__all__ = ["Fitted", "Images", "Method", "Task"]
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-def _unsaid(line: str) -> None:
-    """Tell nobody."""
+def _silent(line: str) -> None:
+    """Log nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,29 +43,33 @@ class Images:
     labels : (n,) int array
         Class indices.
     X : (n, d) float32 array
-        The frozen backbone's features.
+        What the method asks for: features of the frozen backbone, or pixels.
+    groups : (n,) array or None
+        Images of one group show one thing and never straddle a split or a fold.
     """
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     X: NDArray[np.float32]
+    groups: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def subset(self, rows: NDArray[np.int64]) -> "Images":
+    def subset(self, rows: NDArray[np.int64]) -> Images:
         """Take some of the images, in the order wanted."""
-        return Images(tuple(self.paths[i] for i in rows), self.labels[rows], self.X[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Images(tuple(self.paths[i] for i in rows), self.labels[rows], self.X[rows], groups)
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All that a strategy may learn from: training images only.
+    """All that a method may learn from: training images only.
 
     Attributes
     ----------
     train : Images
-        The training part.
+        The training split.
     folds : Folds
         Its cross-validation; every choice is made on these.
     classes : tuple of str
@@ -60,11 +79,11 @@ class Task:
     engine, precision : str
         What runs frozen parts of a network, as in :func:`zoo.engines.build`.
     checkpoints : Path or None
-        Folder for what a training that is stopped can go on from; None keeps nothing.
+        Folder from which a training that was stopped continues; None keeps nothing.
     checkpoint_minutes : float
-        How often that is written, besides at the end of each epoch.
-    say : callable
-        Told in one line of what the user may want to know while it runs.
+        How often a checkpoint is written, besides at the end of each epoch.
+    log : callable
+        Given one line at a time of what the user may want to know while it runs.
     """
 
     train: Images
@@ -75,34 +94,133 @@ class Task:
     precision: str = "fp32"
     checkpoints: Path | None = None
     checkpoint_minutes: float = 1.0
-    say: Callable[[str], None] = _unsaid
+    log: Callable[[str], None] = _silent
+
+    def within(self, rows: NDArray[np.int64], n_folds: int) -> Task:
+        """Return the task of some of the training images, with folds of its own."""
+        from finetune.data.split import folds
+
+        train = self.train.subset(rows)
+        return replace(self, train=train, folds=folds(train.labels, n_folds, train.groups, self.seed))
 
 
-class Trained(Protocol):
-    """What a strategy gives back.
+@dataclass(eq=False)
+class Fitted(ABC):
+    """What a method gives back.
 
     Attributes
     ----------
+    classes : tuple of str
+        Names of the outputs.
     choice : dict
-        What was chosen by cross-validation and how it fared: ``cv_accuracy``, ``cv_std``, …
-    log : list of dict
+        What was chosen by cross-validation and its score: ``cv_accuracy``, ``cv_std``, …
+    history : list of dict
         Lines for ``metrics.jsonl``.
     warnings : list of str
         What the user should know before trusting the result.
-    trained_parameters : int
-        How many numbers were learned.
+    out_of_fold : (n, c) array or None
+        Calibrated scores of the training images by classifiers that were not fitted to them.
+    files : dict
+        Further files for the run folder, name to text.
     """
 
-    choice: dict[str, Any]
-    log: list[dict[str, Any]]
-    warnings: list[str]
+    classes: tuple[str, ...]
+    choice: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    out_of_fold: NDArray[np.floating[Any]] | None = None
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
-    def trained_parameters(self) -> int:
+    @abstractmethod
+    def n_parameters(self) -> int:
         """How many numbers were learned."""
 
-    def logits(self, images: Images) -> NDArray[np.floating[Any]]:
+    @abstractmethod
+    def decision_function(self, images: Images) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c): their softmax is the class probabilities."""
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the model into `folder`, in timm's layout where it has one for such a classifier."""
+
+
+class Method(ABC, Generic[OptionsT]):
+    """A way of making a classifier. One class in one file, and one line in :mod:`finetune.methods`.
+
+    Attributes
+    ----------
+    name : str
+        As in ``--strategy NAME``.
+    kind : str
+        ``strategy``; ``baseline``, which a strategy should beat; or ``reference``, which works without a
+        CNN.
+    summary : str
+        What is trained, in a few words, for ``--help``.
+    inputs : str
+        What the task's `X` shall hold: ``features`` or ``pixels``.
+    Options : type
+        What may be set.
+    resumable : bool
+        Whether a fit that was stopped continues from the task's checkpoints.
+    shares_folds : bool
+        Whether :meth:`cross_validate` is faster than a fit for each outer fold.
+    options : Options
+        What was set.
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["strategy", "baseline", "reference"]] = "strategy"
+    summary: ClassVar[str]
+    inputs: ClassVar[Literal["features", "pixels"]] = "features"
+    Options: ClassVar[type[Options]] = Options
+    resumable: ClassVar[bool] = False
+    shares_folds: ClassVar[bool] = False
+
+    options: OptionsT
+
+    def __init__(self, options: OptionsT | None = None) -> None:
+        self.options = options if options is not None else self.Options()  # type: ignore[assignment]
+
+    @abstractmethod
+    def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
+        """Learn from the training images; every choice is made on the task's folds.
+
+        Parameters
+        ----------
+        task : Task
+        backbone : Backbone or None
+            What features came from, and what is saved with the classifier; None where `inputs` is
+            ``pixels``.
+
+        Returns
+        -------
+        Fitted
+        """
+
+    def cross_validate(
+        self, task: Task, nested: Nested, backbone: Backbone | None
+    ) -> list[NDArray[np.int64]]:
+        """Predict every outer fold with what is chosen and fitted outside it.
+
+        Parameters
+        ----------
+        task : Task
+            Training images; its folds are not used.
+        nested : Nested
+            The outer folds, and the choices inside them.
+        backbone : Backbone or None
+            As for :meth:`fit`.
+
+        Returns
+        -------
+        list of int arrays
+            Predicted classes of each outer fold's held-out rows.
+        """
+        n_folds = max(2, len(nested.choices[0]))
+        return [
+            self.fit(task.within(train, n_folds), backbone)
+            .decision_function(task.train.subset(rows))
+            .argmax(axis=1)
+            for train, rows in nested.outer
+        ]

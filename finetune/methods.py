@@ -1,48 +1,65 @@
-"""Everything that can be fitted and compared, by name: strategies, baselines and floors."""
+"""Everything that can be fitted and compared, by name: strategies, baselines and references."""
+
+from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from importlib import import_module
-from types import ModuleType
+from collections.abc import Collection
 
-from finetune.baselines import BASELINES, FLOORS
+from finetune.baselines.knn import KNN
+from finetune.baselines.majority import Majority
+from finetune.baselines.raw import RawKNN, RawLinear
+from finetune.baselines.svm import SVM
 from finetune.errors import OptionError
-from finetune.strategies import STRATEGIES
+from finetune.method import Method
+from finetune.options import make_options
+from finetune.strategies.full import Full
+from finetune.strategies.last_layers import LastLayers
+from finetune.strategies.probe import Probe
 
-__all__ = ["METHODS", "check_methods", "load_method", "needs_backbone"]
+__all__ = ["METHODS", "find_method", "make_method"]
 
-METHODS = (*FLOORS[::-1], *BASELINES, *STRATEGIES)
+#: To add a method, write its class in a file of its own and name it here.
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (Majority, RawKNN, RawLinear, KNN, SVM, Probe, LastLayers, Full)
+}
 
 
-def check_methods(names: Sequence[str], known: tuple[str, ...] = METHODS) -> None:
-    """Make sure that methods exist.
+def find_method(name: str, known: Collection[str] = tuple(METHODS)) -> type[Method]:
+    """Return a method's class.
 
     Parameters
     ----------
-    names : sequence of str
+    name : str
         As on the command line.
-    known : tuple of str, optional
-        Those that may be named.
+    known : collection of str, optional
+        Those that may be named here.
 
     Raises
     ------
     OptionError
-        Naming the first that does not, and what it may have been meant to be.
+        If there is no such method, with what may have been meant.
     """
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"Did you mean {near[0]}? " if near else ""
-            raise OptionError(f"There is no method {name!r}.", f"{hint}Choose among: {', '.join(known)}.")
+    if name not in known:
+        near = difflib.get_close_matches(name, list(known), 1)
+        hint = f"Did you mean {near[0]}? " if near else ""
+        raise OptionError(f"There is no strategy {name!r}.", f"{hint}Choose among: {', '.join(known)}.")
+    return METHODS[name]
 
 
-def load_method(name: str) -> ModuleType:
-    """Import a method's module; raises as :func:`check_methods` does."""
-    check_methods([name])
-    room = "strategies" if name in STRATEGIES else "baselines"
-    return import_module(f"finetune.{room}.{name.replace('-', '_')}")
+def make_method(name: str, **options: object) -> Method:
+    """Return a method with its options checked.
 
+    Parameters
+    ----------
+    name : str
+        As on the command line.
+    **options
+        What the user set; ``None`` is left alone.
 
-def needs_backbone(method: ModuleType) -> bool:
-    """Return whether a method works on a network's features, and not on pixels."""
-    return getattr(method, "SPACE", "features") != "pixels"
+    Raises
+    ------
+    OptionError
+        Naming every fault.
+    """
+    kind = find_method(name)
+    return kind(make_options(name, kind.Options, options))

@@ -1,78 +1,64 @@
-"""The lowest floor: every image is called what most training images are."""
+"""The lowest reference: every image is predicted to be of the most frequent class."""
 
-import json
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
-from finetune.data.plan import Nested
-from finetune.method import Images, Task
+from finetune.method import Fitted, Method, Task
+from finetune.options import Options
 
-__all__ = ["SPACE", "Majority", "Options", "cross_validate", "fit"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-SPACE = "pixels"
+    from finetune.data.plan import Nested
+    from zoo.backbone import Backbone
 
-
-@dataclass(frozen=True)
-class Options:
-    """Nothing to set."""
+__all__ = ["Majority"]
 
 
-@dataclass(frozen=True, eq=False)
-class Majority:
-    """A fitted floor; attributes as in :class:`finetune.method.Trained`."""
+class Majority(Method[Options]):
+    """The majority class, as scikit-learn's ``DummyClassifier(strategy="prior")``."""
 
-    log_shares: NDArray[np.float64]
-    choice: dict[str, Any]
-    log: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    trained_parameters: int = 0
+    name = "majority"
+    kind = "reference"
+    summary = "the most frequent class, whatever the image"
+    inputs = "pixels"
+    shares_folds = True
 
-    def logits(self, images: Images) -> NDArray[np.float64]:
-        """Return the logarithms of the classes' shares of the training images, for every image alike."""
-        return np.tile(self.log_shares, (len(images), 1))
+    def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
+        """Count the classes."""
+        import numpy as np
 
-    def save(self, folder: Path) -> None:
-        """Write the shares."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "majority.json").write_text(json.dumps(self.log_shares.tolist()), encoding="utf-8")
+        from finetune.heads.constant import Constant
+        from finetune.runs.saved import FittedHead
 
+        y, c = task.train.labels, len(task.classes)
+        out_of_fold = np.empty((len(y), c))
+        for train, rows in task.folds.pairs:
+            out_of_fold[rows] = _log_shares(y[train], c)
+        accuracies = [(out_of_fold[rows].argmax(axis=1) == y[rows]).mean() for _, rows in task.folds.pairs]
+        choice = {
+            "cv_accuracy": float(np.mean(accuracies)),
+            "cv_std": float(np.std(accuracies)),
+            "cv_folds": task.folds.n_folds,
+        }
+        head = Constant(_log_shares(y, c))
+        return FittedHead(task.classes, choice, out_of_fold=out_of_fold, head=head, backbone=None)
 
-def fit(task: Task, backbone: Any, options: Options) -> Majority:
-    """Count the classes.
+    def cross_validate(
+        self, task: Task, nested: Nested, backbone: Backbone | None
+    ) -> list[NDArray[np.int64]]:
+        """Predict every outer fold's images to be of the class most frequent outside it."""
+        import numpy as np
 
-    Parameters
-    ----------
-    task : Task
-        Training images.
-    backbone
-        Not used.
-    options : Options
-
-    Returns
-    -------
-    Majority
-    """
-    y = task.train.labels
-    right = [(y[rows] == _most(y[train])).mean() for train, rows in task.folds.pairs]
-    choice = {
-        "cv_accuracy": float(np.mean(right)),
-        "cv_std": float(np.std(right)),
-        "cv_folds": task.folds.n_folds,
-    }
-    counts = np.bincount(y, minlength=len(task.classes))
-    # One image more, spread over all classes, keeps a class without training images possible.
-    return Majority(np.log((counts + 1 / len(counts)) / (len(y) + 1)), choice)
+        y = task.train.labels
+        return [np.full(len(rows), np.bincount(y[train]).argmax()) for train, rows in nested.outer]
 
 
-def cross_validate(task: Task, nested: Nested, options: Options) -> list[NDArray[np.int64]]:
-    """Predict every outer fold; see :func:`finetune.strategies.probe.cross_validate`."""
-    y = task.train.labels
-    return [np.full(len(rows), _most(y[train])) for train, rows in nested.outer]
+def _log_shares(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """One image more, spread over all classes, keeps a class without training images possible."""
+    import numpy as np
 
-
-def _most(y: NDArray[np.int64]) -> int:
-    return int(np.bincount(y).argmax())
+    counts = np.bincount(y, minlength=n_classes)
+    return np.asarray(np.log((counts + 1 / n_classes) / (len(y) + 1)))

@@ -1,10 +1,10 @@
 """Linear classifiers on features: all folds of a cross-validation solved at once.
 
-A probe's cost is not one fit but dozens: every fold at every L2 strength. The folds share nearly
+A probe's cost is not one fit but dozens: every fold at every value of L2. The folds share nearly
 all their rows, so they are solved side by side: scores and gradients of all folds are two large
 matrix products over the one feature matrix, a fold being a vector of sample weights (zero for the
-rows held out) and a standardisation of its own. Strengths are walked from strong to weak, each
-starting where the one before ended.
+rows held out) and a standardisation of its own. L2 goes from large to small, each solution
+starting from the one before.
 
 The objective is, for standardised rows ``z_i`` and weights ``w_i``::
 
@@ -15,7 +15,7 @@ The bias is not penalised.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,9 +25,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.features.extract import threads
+from finetune.heads.head import Head
+from zoo.parallel import threads
 
-__all__ = ["LOSSES", "Linear", "Problems", "hinge", "one_blas_thread", "softmax_loss", "solve"]
+__all__ = [
+    "LOSSES",
+    "Linear",
+    "Loss",
+    "Problems",
+    "hinge",
+    "one_blas_thread",
+    "sample_weight",
+    "softmax_loss",
+    "solve",
+]
 
 Array = NDArray[np.float32]
 Loss = Callable[[Array, NDArray[np.int64]], tuple[Array, Array]]
@@ -92,8 +103,8 @@ def hinge(scores: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
 LOSSES: dict[str, Loss] = {"softmax": softmax_loss, "hinge": hinge}
 
 
-@dataclass(frozen=True)
-class Linear:
+@dataclass(frozen=True, eq=False)
+class Linear(Head):
     """Scores ``X @ W.T + b`` on features as they come, standardisation folded in.
 
     Attributes
@@ -102,17 +113,45 @@ class Linear:
     b : (c,) float32 array
     """
 
+    kind = "linear"
+
     W: Array
     b: Array
 
     @property
     def n_classes(self) -> int:
-        """How many classes it tells apart."""
+        """Number of classes, c."""
         return len(self.b)
 
-    def scores(self, X: Array) -> Array:
-        """Return the class scores, shape (n, c)."""
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases."""
+        return self.W.size + self.b.size
+
+    def decision_function(self, X: Array) -> Array:
+        """Return the class scores, (n, c)."""
         return X @ self.W.T + self.b
+
+    def with_temperature(self, temperature: float) -> "Linear":
+        """Return the same classifier with its scores divided by a number."""
+        return Linear(self.W / np.float32(temperature), self.b / np.float32(temperature))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the weights and biases under the names that torch gives them."""
+        return {"weight": self.W, "bias": self.b}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> "Linear":
+        """Make the classifier again from what :meth:`arrays` returned."""
+        return cls(arrays["weight"], arrays["bias"])
+
+
+def sample_weight(y: NDArray[np.int64], class_weight: str) -> NDArray[np.float64]:
+    """Return each row's weight, mean 1: all equal, or ``balanced`` as scikit-learn defines it."""
+    if class_weight != "balanced":
+        return np.ones(len(y))
+    counts = np.bincount(y)
+    return len(y) / (np.count_nonzero(counts) * counts[y])
 
 
 class Problems:
@@ -226,7 +265,7 @@ def solve(
     ----------
     problems : Problems
     l2 : float
-        Strength of the penalty.
+        Factor of the penalty.
     loss : callable, optional
         One of `LOSSES`.
     start : (p, k) array, optional

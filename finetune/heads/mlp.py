@@ -1,19 +1,19 @@
-"""A classifier with a hidden layer, and the slopes of its loss.
+"""A classifier with a hidden layer, and the gradient of its loss.
 
 ``scores = W2 f(W1 x + b1) + b2``, with one of five functions f. A maxout unit (Goodfellow et al. 2013) has
 two sets of weights and passes on the larger of its two sums.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.heads import initial
+from finetune.heads.head import Head
 from finetune.heads.linear import LOSSES
-from finetune.training import initial
 
 __all__ = ["ACTIVATIONS", "MLP", "objective"]
 
@@ -24,13 +24,12 @@ ACTIVATIONS = ("relu", "leaky_relu", "elu", "tanh", "maxout")
 #: Slope of leaky_relu below 0.
 LEAK = 0.01
 
-#: The arrays' file in a model's folder, and their names.
-FILE = "head.safetensors"
+#: Names of the parameters, in their order.
 _NAMES = ("W1", "b1", "W2", "b2")
 
 
 @dataclass(frozen=True, eq=False)
-class MLP:
+class MLP(Head):
     """A two-layer classifier on features as they come.
 
     Attributes
@@ -44,6 +43,8 @@ class MLP:
     b2 : (c,) array
     """
 
+    kind = "mlp"
+
     activation: str
     W1: Array
     b1: Array
@@ -52,7 +53,7 @@ class MLP:
 
     @classmethod
     def new(cls, activation: str, inputs: int, hidden: int, classes: int, seed: int) -> Self:
-        """Make one that has learned nothing: He's weights for rectifiers, Xavier's for tanh."""
+        """Return an untrained one: He's weights for rectifiers, Xavier's for tanh."""
         rng = np.random.default_rng([seed, 2])
         draw = initial.xavier if activation == "tanh" else initial.he
         sums = hidden * (2 if activation == "maxout" else 1)
@@ -66,49 +67,48 @@ class MLP:
 
     @property
     def n_classes(self) -> int:
-        """How many classes it tells apart."""
+        """Number of classes, c."""
         return len(self.b2)
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights and biases of both layers."""
+        return sum(p.size for p in self.parameters)
 
     @property
     def parameters(self) -> list[Array]:
         """What is learned: W1, b1, W2, b2."""
         return [self.W1, self.b1, self.W2, self.b2]
 
-    def having(self, parameters: Sequence[Array]) -> Self:
+    def with_parameters(self, parameters: Sequence[Array]) -> Self:
         """Return the same head with other parameters."""
         return type(self)(self.activation, *parameters)
 
-    def scores(self, X: Array) -> Array:
-        """Return the class scores, shape (n, c)."""
+    def decision_function(self, X: Array) -> Array:
+        """Return the class scores, (n, c)."""
         return np.asarray(activate(X @ self.W1.T + self.b1, self.activation) @ self.W2.T + self.b2)
 
-    def behind(self, mean: Array, scale: Array) -> Self:
-        """Fold the standardisation ``(x - mean) / scale`` of its inputs in."""
+    def with_standardisation(self, mean: Array, scale: Array) -> Self:
+        """Return a head for features as they come: ``(x - mean) / scale`` folded into the first layer."""
         W1 = (self.W1 / scale).astype(np.float64)
         return replace(self, W1=W1.astype(np.float32), b1=(self.b1 - W1 @ mean).astype(np.float32))
 
-    def cooled(self, temperature: float) -> Self:
-        """Divide its scores by a number."""
+    def with_temperature(self, temperature: float) -> Self:
+        """Return the same head with its scores divided by a number."""
         T = np.float32(temperature)
         return replace(self, W2=self.W2 / T, b2=self.b2 / T)
 
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write the arrays into `folder`, and return what else is needed to :meth:`load` them."""
-        from safetensors.numpy import save
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the parameters by name."""
+        return dict(zip(_NAMES, self.parameters, strict=True))
 
-        arrays = {
-            name: np.ascontiguousarray(array, np.float32)
-            for name, array in zip(_NAMES, self.parameters, strict=True)
-        }
-        (folder / FILE).write_bytes(save(arrays))
+    def settings(self) -> dict[str, Any]:
+        """Return the activation's name."""
         return {"activation": self.activation}
 
     @classmethod
-    def load(cls, folder: Path, settings: dict[str, Any]) -> Self:
-        """Read what :meth:`save` wrote and returned."""
-        from safetensors.numpy import load_file
-
-        arrays = load_file(folder / FILE)
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
+        """Make the head again from what :meth:`arrays` and :meth:`settings` returned."""
         return cls(settings["activation"], *(arrays[name] for name in _NAMES))
 
 
@@ -118,7 +118,7 @@ def activate(sums: Array, name: str) -> Array:
     Parameters
     ----------
     sums : (n, m) array
-        What its units added up.
+        The units' weighted sums.
     name : str
         One of `ACTIVATIONS`.
 
@@ -138,7 +138,7 @@ def activate(sums: Array, name: str) -> Array:
 
 
 def back(slope: Array, sums: Array, output: Array, name: str) -> Array:
-    """Return the slope with respect to the sums, (n, m), from that of the output, (n, h)."""
+    """Return the gradient with respect to the sums, (n, m), from that of the output, (n, h)."""
     if name == "relu":
         return slope * (sums > 0)
     if name == "leaky_relu":
@@ -165,7 +165,7 @@ def objective(
     y : (n,) int array
         Class indices.
     weights : (n,) array
-        What each row counts.
+        Weight of each row.
     l2 : float
         ``l2 / 2 * (|W1|^2 + |W2|^2)`` is added; biases are not penalised.
     loss : str, optional

@@ -1,19 +1,9 @@
-"""Nearest neighbours and their votes.
+"""Nearest neighbours of every held-out row of a plan, and their votes for every number of neighbours.
 
-The meaning is that of scikit-learn's ``KNeighborsClassifier(algorithm="brute")``, which is also what it
-does by itself above 15 features. Three kinds of ties can occur.
-
-Two classes have the same votes
-    The one that comes first in the order of the classes wins, as in scikit-learn. (Where sums of
-    ``1 / distance`` ought to be equal but come out a rounding apart, the rounding decides in both, and
-    need not be the same: it depends on the order in which equally far neighbours are added up.)
-A neighbour lies at distance 0 and votes weigh ``1 / distance``
-    Only the neighbours at distance 0 vote, as in scikit-learn.
-The k-th and the (k+1)-th neighbour are equally far
-    scikit-learn keeps what its heap happens to keep. `k_nearest`, which predicts, replays that heap, so
-    that predictions are the same. (Where scikit-learn splits the training rows between threads, more than
-    256 of them and few queries, what it keeps depends on how many threads there are.)
-    `nearest_in_parts`, which chooses k, takes the neighbour that comes first in the training part.
+The meaning is that of scikit-learn's ``KNeighborsClassifier(algorithm="brute")``, which predicts for new
+images (:mod:`finetune.heads.knn`). Among classes with equally many votes the first one wins, and where a
+neighbour lies at distance 0 and votes weigh ``1 / distance``, only those at distance 0 vote. Of neighbours
+that are equally far, the one that comes first in the training part is nearer.
 """
 
 from typing import Any
@@ -24,7 +14,7 @@ from numpy.typing import NDArray
 from finetune.data.plan import Plan
 from finetune.heads.distances import lengths, ranks_within
 
-__all__ = ["WEIGHTS", "Nearest", "k_nearest", "nearest_in_parts", "votes", "winners", "winners_over_k"]
+__all__ = ["WEIGHTS", "Nearest", "nearest_in_parts", "votes", "winners_over_k"]
 
 Array = NDArray[np.floating[Any]]
 Indices = NDArray[np.int64]
@@ -95,61 +85,6 @@ def _first(order: Indices, at: Indices, inside: NDArray[np.bool_], k: int) -> In
     return result
 
 
-def k_nearest(ranked: Array, k: int, distance: str) -> Nearest:
-    """Find the k nearest training rows as scikit-learn does, ties included.
-
-    Parameters
-    ----------
-    ranked : (m, n) array
-        What :func:`finetune.heads.distances.ranks` gives for m queries and n training rows.
-    k : int
-        At most n.
-    distance : str
-        What `ranked` was made with.
-
-    Returns
-    -------
-    Nearest
-    """
-    chosen = np.argpartition(ranked, k - 1, axis=1)[:, :k]
-    if distance != "cosine":  # for which scikit-learn partitions as well
-        for row in _tied(ranked, chosen):
-            chosen[row] = _heap(ranked[row], k)
-    values = np.take_along_axis(ranked, chosen, axis=1)
-    order = np.argsort(values, axis=1)
-    return np.take_along_axis(chosen, order, axis=1), lengths(
-        np.take_along_axis(values, order, axis=1), distance
-    )
-
-
-def _tied(ranked: Array, chosen: Indices) -> Indices:
-    """Rows of which a neighbour left out is as near as one that was chosen."""
-    border = np.take_along_axis(ranked, chosen, axis=1).max(axis=1, keepdims=True)
-    return np.flatnonzero((ranked <= border).sum(axis=1) > chosen.shape[1])
-
-
-def _heap(row: Array, k: int) -> Indices:
-    """Places of the k smallest, those that a max-heap keeps which is offered the row from left to right.
-
-    It keeps what it has when offered an equal, and which of several equal largest goes when a smaller one
-    comes is a matter of where in the heap they happen to be.
-    """
-    values, places = [np.inf] * k, [-1] * k
-    for place, value in enumerate(row.tolist()):
-        if value >= values[0]:
-            continue
-        at = 0
-        while (child := 2 * at + 1) < k:
-            if child + 1 < k and values[child + 1] > values[child]:
-                child += 1
-            if values[child] <= value:
-                break
-            values[at], places[at] = values[child], places[child]
-            at = child
-        values[at], places[at] = value, place
-    return np.array(places)
-
-
 def votes(labels: Indices, far: Array, weights: str, n_classes: int) -> NDArray[np.float64]:
     """Add up the votes of neighbours.
 
@@ -172,11 +107,6 @@ def votes(labels: Indices, far: Array, weights: str, n_classes: int) -> NDArray[
     each = np.ascontiguousarray(_weigh(far, weights), np.float64)
     # One sum a class, over the neighbours in their order: the rounding of scikit-learn's weighted_mode.
     return np.stack([(each * (labels == c)).sum(axis=1) for c in range(n_classes)], axis=1)
-
-
-def winners(counted: NDArray[np.float64]) -> Indices:
-    """Return the class with most votes, (m,); among equals the first."""
-    return np.asarray(counted.argmax(axis=1))
 
 
 def winners_over_k(labels: Indices, far: Array, weights: str, n_classes: int) -> Indices:

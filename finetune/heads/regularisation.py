@@ -1,8 +1,8 @@
-"""The choice of an L2 strength by cross-validation: many training parts, one walk.
+"""The regularisation path: a linear classifier at many values of L2, on all training parts of a plan at once.
 
-Strengths are walked from strong to weak in half decades, every part starting each solution from its
-last, and the walk goes on beyond either end as long as the best is found there. With a
-:class:`finetune.data.plan.Nested` plan the same walk makes a choice for each outer fold.
+The path goes from large to small L2 in half decades, every part starting each solution from its last one,
+and is extended beyond either end as long as the best value is found there. With a
+:class:`finetune.data.plan.Nested` plan the same path makes a choice for each outer fold.
 """
 
 from collections.abc import Callable
@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.plan import Nested, Plan
-from finetune.heads.linear import Linear, Loss, Problems, solve
+from finetune.heads.linear import Linear, Loss, Problems, sample_weight, solve
 
-__all__ = ["FIRST", "HALF_DECADE", "LAST", "STRONGEST", "WEAKEST", "Point", "Strengths"]
+__all__ = ["HALF_DECADE", "L2_MAX", "L2_MIN", "L2Path", "PathPoint"]
 
 Array = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
-# Strengths are tried in half decades from strong to weak, and beyond as long as the best is at the
-# border, but no further than here: outside, the classifier is constant or the penalty without effect.
+# The path's usual ends, and how far it may be extended: beyond, the classifier is constant or the penalty
+# has no effect.
 FIRST, LAST = 10.0, 1e-2
-STRONGEST, WEAKEST = 1e3, 1e-5
+L2_MAX, L2_MIN = 1e3, 1e-5
 HALF_DECADE = 10**0.5
 
 #: Looser than a final fit: past this, accuracies no longer move (docs/performance.md).
@@ -30,37 +30,37 @@ TOLERANCE = 3e-4
 
 FINAL_TOLERANCE = 1e-5
 
-#: What says how bad held-out scores, (m, c), are for their classes, (m,): the smallest is chosen.
-Judge = Callable[[Array, Indices], float]
+#: Of fits that only estimate how good the whole procedure is: their choices are the same, and so, to a
+#: fraction of an image, are their accuracies.
+NESTED_TOLERANCE = 1e-3
 
-#: What gives weights to the rows of a training part, by their classes.
-Weigh = Callable[[Indices], NDArray[np.float64]]
+#: From held-out scores, (m, c), and their classes, (m,), a number of which the smallest is chosen.
+Criterion = Callable[[Array, Indices], float]
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """One strength.
+class PathPoint:
+    """One value of L2.
 
     Attributes
     ----------
     l2 : float
-        The strength.
     theta : (p, k) array
         Solutions of all training parts.
     held_out : list of (m, c) arrays
         For each choice, the scores of its held-out rows.
-    judged : list of float
-        For each choice, how bad they are.
+    criterion : list of float
+        For each choice, their criterion.
     """
 
     l2: float
     theta: Array
     held_out: list[Array]
-    judged: list[float]
+    criterion: list[float]
 
 
-class Strengths:
-    """A walk over strengths, on all training parts of a plan at once.
+class L2Path:
+    """Linear classifiers over a range of L2, and the best of them for each choice of a plan.
 
     Parameters
     ----------
@@ -74,17 +74,17 @@ class Strengths:
         Number of classes.
     loss : callable
         What is minimised; see :mod:`finetune.heads.linear`.
-    judge : callable
-        By what strengths are compared.
-    weigh : callable, optional
-        Weights of training rows; 1 each by default.
+    criterion : callable
+        By what values of L2 are compared.
+    class_weight : str, optional
+        ``balanced`` lets every class of a training part count the same.
     tolerance : float, optional
         As in :func:`finetune.heads.linear.solve`.
 
     Attributes
     ----------
-    points : list of Point
-        From strong to weak.
+    points : list of PathPoint
+        From large to small L2.
     """
 
     def __init__(
@@ -94,41 +94,49 @@ class Strengths:
         plan: Plan,
         n_classes: int,
         loss: Loss,
-        judge: Judge,
-        weigh: Weigh = np.ones_like,
+        criterion: Criterion,
+        class_weight: str = "none",
         tolerance: float = TOLERANCE,
     ) -> None:
         self.plan = plan
-        self.points: list[Point] = []
+        self.points: list[PathPoint] = []
         self._X, self._y, self._n_classes = X, y, n_classes
-        self._loss, self._judge, self._weigh, self._tolerance = loss, judge, weigh, tolerance
+        self._loss, self._criterion = loss, criterion
+        self._class_weight, self._tolerance = class_weight, tolerance
         self._problems = self._problems_of(plan.trains)
 
-    def walk(self, first: float = FIRST, last: float = LAST) -> None:
-        """Walk from strong to weak; widen at either end while that is where a best is."""
+    def fit(self, first: float = FIRST, last: float = LAST) -> None:
+        """Solve the path from `first` to `last`; extend it at either end while that is where a best is."""
         theta = None
         l2 = first
-        while l2 > last * 0.99 or (self._a_best_is_at(-1) and l2 > WEAKEST):
-            theta = self._try(l2, theta)
+        while l2 > last * 0.99 or (self._a_best_is_at(-1) and l2 > L2_MIN):
+            theta = self._solve(l2, theta)
             l2 = rounded(l2 / HALF_DECADE)
-        while self._a_best_is_at(0) and self.points[0].l2 < STRONGEST:
-            self._try(rounded(self.points[0].l2 * HALF_DECADE), None)
+        while self._a_best_is_at(0) and self.points[0].l2 < L2_MAX:
+            self._solve(rounded(self.points[0].l2 * HALF_DECADE), None)
 
-    def look(self, l2: float) -> None:
-        """Try one strength, alone."""
-        self._try(l2, None)
+    def fit_single(self, l2: float) -> None:
+        """Solve for one value of L2."""
+        self._solve(l2, None)
 
-    def best(self, choice: int = 0) -> Point:
-        """Return the best point for a choice; the strongest among equals."""
-        return min(self.points, key=lambda point: point.judged[choice])
+    def best(self, choice: int = 0) -> PathPoint:
+        """Return the best point for a choice; the largest L2 among equals."""
+        return min(self.points, key=lambda point: point.criterion[choice])
 
     def border(self, choice: int = 0) -> str:
-        """Return ``strongest`` or ``weakest`` where a choice fell on an end of the walk, else nothing."""
+        """Return ``largest`` or ``smallest`` where a choice is an end of the path, else nothing."""
         best = self.best(choice)
-        return "strongest" if best is self.points[0] else "weakest" if best is self.points[-1] else ""
+        return "largest" if best is self.points[0] else "smallest" if best is self.points[-1] else ""
+
+    def out_of_fold(self) -> Array:
+        """Return a plain plan's held-out scores at the best L2, (n, c), in the order of the rows."""
+        scores = self.best().held_out[0]
+        found = np.empty_like(scores)
+        found[self.plan.order(0)] = scores
+        return found
 
     def classifier(self) -> Linear:
-        """Fit one classifier to all rows with the strength that a plain plan chose."""
+        """Fit one classifier to all rows with the L2 that a plain plan chose."""
         best = self.best()
         whole = self._problems_of([np.arange(len(self._y))])
         return whole.classifier(
@@ -136,12 +144,12 @@ class Strengths:
         )
 
     def predict_outer(self, nested: Nested) -> list[Indices]:
-        """Fit every outer fold's training part with the strength chosen inside it, and predict the fold.
+        """Fit every outer fold's training part with the L2 chosen inside it, and predict the fold.
 
         Parameters
         ----------
         nested : Nested
-            The plan that was walked.
+            The plan that the path was fitted on.
 
         Returns
         -------
@@ -159,19 +167,19 @@ class Strengths:
                 predictions[i] = scores[:, nested.outer[i][1]].argmax(axis=0)
         return predictions
 
-    def accuracies(self, point: Point, choice: int = 0) -> NDArray[np.float64]:
-        """Return the share that is right, for each part that judges a choice."""
-        right = point.held_out[choice].argmax(axis=1) == self._y[self.plan.order(choice)]
+    def accuracies(self, point: PathPoint, choice: int = 0) -> NDArray[np.float64]:
+        """Return the accuracy on each held-out part of a choice."""
+        correct = point.held_out[choice].argmax(axis=1) == self._y[self.plan.order(choice)]
         sizes = [len(rows) for _, rows in self.plan.choices[choice]]
-        return np.array([part.mean() for part in np.split(right, np.cumsum(sizes)[:-1])])
+        return np.array([part.mean() for part in np.split(correct, np.cumsum(sizes)[:-1])])
 
     def _problems_of(self, parts: list[Indices]) -> Problems:
         weights = np.zeros((len(parts), len(self._y)), np.float32)
         for row, part in zip(weights, parts, strict=True):
-            row[part] = self._weigh(self._y[part])
+            row[part] = sample_weight(self._y[part], self._class_weight)
         return Problems(self._X, self._y, weights, self._n_classes)
 
-    def _start(self, point: Point, choice: int) -> Array:
+    def _start(self, point: PathPoint, choice: int) -> Array:
         """The mean of a choice's parts is near the solution on all its rows: a start, not a result."""
         parts = [part for part, _ in self.plan.choices[choice]]
         return np.asarray(point.theta[parts].mean(axis=0, keepdims=True))
@@ -179,18 +187,18 @@ class Strengths:
     def _a_best_is_at(self, end: int) -> bool:
         return any(self.best(choice) is self.points[end] for choice in range(len(self.plan.choices)))
 
-    def _try(self, l2: float, theta: Array | None) -> Array:
+    def _solve(self, l2: float, theta: Array | None) -> Array:
         theta = solve(self._problems, l2, self._loss, start=theta, tolerance=self._tolerance)
         scores = self._problems.scores(theta)
         held_out = [
             np.concatenate([scores[part][:, rows] for part, rows in choice], axis=1).T
             for choice in self.plan.choices
         ]
-        judged = [self._judge(part, self._y[self.plan.order(i)]) for i, part in enumerate(held_out)]
-        self.points = sorted([*self.points, Point(l2, theta, held_out, judged)], key=lambda p: -p.l2)
+        criterion = [self._criterion(part, self._y[self.plan.order(i)]) for i, part in enumerate(held_out)]
+        self.points = sorted([*self.points, PathPoint(l2, theta, held_out, criterion)], key=lambda p: -p.l2)
         return theta
 
 
 def rounded(l2: float) -> float:
-    """Round to two digits, so that a strength reads the same wherever it is printed."""
+    """Round to two digits, so that a value reads the same wherever it is printed."""
     return float(f"{l2:.2g}")

@@ -1,43 +1,96 @@
-"""The one form in which a trained model is kept.
+"""The one form of a saved model: a folder that timm opens.
 
-A folder with ``config.json`` and ``model.safetensors`` in timm's own layout:
-``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives the same logits without this project.
+``config.json`` and ``model.safetensors`` are in timm's own layout. A linear classifier on the network's last
+features takes the place of its own, so that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives
+our logits. Any other head lies beside a headless network (``num_classes=0``) in ``head.safetensors``, and
+``config.json`` names its kind under ``head``. A head on pixels needs no network at all.
 """
 
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.heads.head import Head
+from finetune.heads.linear import Linear
+from finetune.method import Fitted, Images
 from zoo.backbone import Backbone
 
-__all__ = ["read_head", "save_backbone", "save_model", "save_network"]
+__all__ = ["FittedHead", "load_head", "save_head", "save_network"]
+
+#: Where the head of each kind is defined.
+HEADS = {
+    "linear": "finetune.heads.linear:Linear",
+    "mlp": "finetune.heads.mlp:MLP",
+    "knn": "finetune.heads.knn:Neighbours",
+    "constant": "finetune.heads.constant:Constant",
+}
 
 
-def save_model(
-    folder: Path, backbone: Backbone, W: NDArray[np.float32], b: NDArray[np.float32], classes: Sequence[str]
-) -> None:
-    """Write a backbone, tensor for tensor as it is, with a linear classifier in place of its own.
+@dataclass(eq=False, kw_only=True)
+class FittedHead(Fitted):
+    """A head on a frozen backbone's features, or on pixels.
+
+    Attributes
+    ----------
+    head : Head
+        Standardisation and temperature folded in.
+    backbone : Backbone or None
+        Unchanged by the training; None for a head on pixels.
+    """
+
+    head: Head
+    backbone: Backbone | None
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers were learned."""
+        return self.head.n_parameters
+
+    def decision_function(self, images: Images) -> NDArray[np.floating[Any]]:
+        """Return calibrated scores, (n, c): their softmax is the class probabilities."""
+        return self.head.decision_function(images.X)
+
+    def save(self, folder: Path) -> None:
+        """Write the backbone with this head into `folder`."""
+        save_head(folder, self.backbone, self.head, self.classes)
+
+
+def save_head(folder: Path, backbone: Backbone | None, head: Head, classes: Sequence[str]) -> None:
+    """Write a backbone, tensor for tensor as it is, with a head in place of its own classifier.
 
     Parameters
     ----------
     folder : Path
-        Made if need be.
-    backbone : Backbone
-        Its tensors are copied byte for byte.
-    W : (c, d) array
-        Weights of the classifier.
-    b : (c,) array
-        Its biases.
+        Created if needed.
+    backbone : Backbone or None
+        None for a head on pixels.
+    head : Head
     classes : sequence of str
         Names of its outputs.
     """
-    weight = f"{backbone.classifier}.weight"
-    save_network(folder, backbone, {weight: W, f"{backbone.classifier}.bias": b}, classes)
+    if isinstance(head, Linear) and backbone is not None:
+        named = {f"{backbone.classifier}.weight": head.W, f"{backbone.classifier}.bias": head.b}
+        save_network(folder, backbone, named, classes)
+        return
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.ascontiguousarray(array) for name, array in head.arrays().items()}
+    (folder / "head.safetensors").write_bytes(save(arrays))
+    config = {} if backbone is None else _config(backbone, 0)
+    config |= {"head": {"kind": head.kind, **head.settings()}, "label_names": list(classes)}
+    if backbone is None:
+        config["inputs"] = "pixels"
+    else:
+        _write_headless(folder, backbone)
+    (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
 def save_network(
@@ -52,9 +105,9 @@ def save_network(
     Parameters
     ----------
     folder : Path
-        Made if need be.
+        Created if needed.
     backbone : Backbone
-        What the network was before.
+        The network before training.
     trained : mapping of str to array
         By timm's names; the classifier's among them.
     classes : sequence of str
@@ -62,7 +115,7 @@ def save_network(
     input_size : (int, int), optional
         Height and width of the images that it expects now.
     """
-    from safetensors.numpy import load_file, save
+    from safetensors.numpy import load_file
 
     tensors = load_file(backbone.folder / "model.safetensors")
     for name, values in trained.items():
@@ -71,51 +124,66 @@ def save_network(
         shaped = values.reshape(values.shape + (1,) * axes)
         tensors[name] = np.ascontiguousarray(shaped, np.float32 if shaped.dtype.kind == "f" else None)
     folder.mkdir(parents=True, exist_ok=True)
-    # Written by us and not by safetensors' save_file, which lets nobody but the owner read the file.
-    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-    config = _config(backbone, classes)
+    _write_tensors(folder, tensors)
+    config = {**_config(backbone, len(classes)), "label_names": list(classes)}
     if input_size is not None:
         config["pretrained_cfg"]["input_size"] = [3, *input_size]
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
-def save_backbone(folder: Path, backbone: Backbone, extra: dict[str, Any]) -> None:
-    """Write a backbone as it is, for a classifier that timm has no form for and that lies beside it.
+def load_head(folder: Path, backbone: Backbone | None) -> Head:
+    """Read a saved model's head.
 
     Parameters
     ----------
     folder : Path
-        Made if need be.
-    backbone : Backbone
-        Its file is copied byte for byte.
-    extra : dict
-        What ``config.json`` holds besides, to make that classifier from.
+        Of the model.
+    backbone : Backbone or None
+        The same folder's network; None for a head on pixels.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(backbone.folder / "model.safetensors", folder / "model.safetensors")
-    config = json.dumps({**backbone.config, **extra}, indent=1)
-    (folder / "config.json").write_text(config, encoding="utf-8")
+    from safetensors import safe_open
+    from safetensors.numpy import load_file
+
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "head" in config:
+        settings = dict(config["head"])
+        module, _, name = HEADS[settings.pop("kind")].partition(":")
+        kind: type[Head] = getattr(import_module(module), name)
+        return kind.from_arrays(load_file(folder / "head.safetensors"), settings)
+    assert backbone is not None
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        W = file.get_tensor(f"{backbone.classifier}.weight")
+        b = file.get_tensor(f"{backbone.classifier}.bias")
+    return Linear(W.reshape(len(W), -1), b)
 
 
-def _config(backbone: Backbone, classes: Sequence[str]) -> dict[str, Any]:
-    """timm's ``config.json`` for the new classifier."""
+def _write_headless(folder: Path, backbone: Backbone) -> None:
+    """Write the backbone's tensors without its classifier's."""
+    if not backbone.classifier:
+        shutil.copyfile(backbone.folder / "model.safetensors", folder / "model.safetensors")
+        return
+    from safetensors.numpy import load_file
+
+    tensors = load_file(backbone.folder / "model.safetensors")
+    gone = f"{backbone.classifier}."
+    _write_tensors(folder, {name: t for name, t in tensors.items() if not name.startswith(gone)})
+
+
+def _write_tensors(folder: Path, tensors: dict[str, NDArray[Any]]) -> None:
+    from safetensors.numpy import save
+
+    # Written by us and not by safetensors' save_file, which lets nobody but the owner read the file.
+    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+
+
+def _config(backbone: Backbone, n_classes: int) -> dict[str, Any]:
+    """timm's ``config.json`` for another number of outputs."""
     kept = ("architecture", "num_features", "global_pool", "stages")
     config = {key: backbone.config[key] for key in kept if key in backbone.config}
     # Without it, timm would build its default of 1,000 outputs and leave our classifier out.
-    config["model_args"] = {**backbone.config.get("model_args", {}), "num_classes": len(classes)}
-    config["num_classes"] = len(classes)
-    config["label_names"] = list(classes)
+    config["model_args"] = {**backbone.config.get("model_args", {}), "num_classes": n_classes}
+    config["num_classes"] = n_classes
     theirs = ("num_classes", "label_names", "label_descriptions")
     cfg = {k: v for k, v in backbone.config["pretrained_cfg"].items() if k not in theirs}
-    config["pretrained_cfg"] = {**cfg, "num_classes": len(classes)}
+    config["pretrained_cfg"] = {**cfg, "num_classes": n_classes}
     return config
-
-
-def read_head(backbone: Backbone) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a saved model's classifier: weights (c, d) and biases (c,)."""
-    from safetensors import safe_open
-
-    with safe_open(backbone.folder / "model.safetensors", framework="np") as file:
-        W = file.get_tensor(f"{backbone.classifier}.weight")
-        b = file.get_tensor(f"{backbone.classifier}.bias")
-    return W.reshape(len(W), -1), b

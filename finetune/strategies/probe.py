@@ -1,286 +1,251 @@
 """The probe: a linear softmax (or SVM) classifier on a frozen backbone's features.
 
-The strength of the L2 penalty is chosen by cross-validation inside the training part, by the loss on
-images not trained on; then one classifier is fitted to all training images with it. With ``head`` set to
-``mlp`` there is a hidden layer besides: :mod:`finetune.heads.hidden`.
+The regularisation is chosen by cross-validation inside the training split, by the loss on images not trained
+on; then one classifier is fitted to all training images with it. ``head="mlp"`` puts a hidden layer before it.
 """
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
+from typing import TYPE_CHECKING, Literal
 
-from finetune.data.plan import Nested, Plan, plain
-from finetune.errors import OptionError
-from finetune.evaluation.calibration import fit_temperature, softmax
-from finetune.evaluation.metrics import log_loss
-from finetune.heads import hidden
-from finetune.heads.hidden import HiddenProbe
-from finetune.heads.linear import LOSSES, Linear
-from finetune.heads.mlp import ACTIVATIONS
-from finetune.heads.regularisation import TOLERANCE, Point, Strengths, Weigh
-from finetune.method import Images, Task
-from finetune.runs.saved import save_model
-from zoo.backbone import Backbone
+from pydantic import model_validator
 
-__all__ = [
-    "HEADS",
-    "NESTED_TOLERANCE",
-    "Options",
-    "Probe",
-    "balanced",
-    "cross_validate",
-    "fit",
-    "walk",
-    "weigh",
-]
+from finetune.method import Fitted, Method, Task
+from finetune.options import Options, flag, option
 
-HEADS = ("linear", "mlp")
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-#: Of the fits that only estimate how good the whole procedure is: their choices are the same, and so,
-#: to a fraction of an image, are their accuracies.
-NESTED_TOLERANCE = 1e-3
+    from finetune.data.plan import Nested, Plan
+    from finetune.heads.descent import Descent
+    from finetune.heads.regularisation import L2Path, PathPoint
+    from zoo.backbone import Backbone
+
+__all__ = ["Probe", "ProbeOptions"]
+
+#: Values of L2 that are tried for a hidden layer where none is given.
+MLP_L2 = (1e-1, 1e-2, 1e-3)
+
+#: Options that only a hidden layer has.
+_MLP_ONLY = ("activation", "hidden", "lr", "epochs", "momentum")
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a user may set.
+class ProbeOptions(Options):
+    """What may be set of a probe."""
 
-    Attributes
-    ----------
-    loss : str
-        ``softmax`` or ``hinge``, the multi-class SVM loss.
-    class_weight : str or None
-        ``balanced`` lets every class count the same, however many images it has.
-    head : str
-        ``linear``, or ``mlp`` for a hidden layer before it.
-    l2 : float or None
-        Strength of the penalty; by default the best of some.
-    activation : str or None
-        mlp: one of :data:`finetune.heads.mlp.ACTIVATIONS`; by default relu.
-    hidden : int or None
-        mlp: units of the hidden layer.
-    rate, epochs, momentum : float, int, float, or None
-        mlp: of its gradient descent.
-    """
-
-    loss: str = "softmax"
-    class_weight: str | None = None
-    head: str = "linear"
-    l2: float | None = None
-    activation: str | None = None
-    hidden: int | None = None
-    rate: float | None = None
-    epochs: int | None = None
-    momentum: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.head not in HEADS:
-            raise OptionError(f"There is no head {self.head!r}.", f"Choose one of: {', '.join(HEADS)}.")
-        if self.activation is not None and self.activation not in ACTIVATIONS:
-            raise OptionError(
-                f"There is no activation {self.activation!r}.", f"Choose one of: {', '.join(ACTIVATIONS)}."
-            )
-        self._check_numbers()
-        if self.loss not in LOSSES:
-            raise OptionError(f"There is no loss {self.loss!r}.", f"Choose one of: {', '.join(LOSSES)}.")
-        if self.class_weight not in (None, "none", "balanced"):
-            raise OptionError(f"There is no class weight {self.class_weight!r}.", "Choose: balanced or none.")
-
-    def _check_numbers(self) -> None:
-        for name, low, high, mlp_only in _NUMBERS:
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:  # `not`, so that nan is outside too
-                raise OptionError(
-                    f"The {name} {value:g} is no use.", f"Give --{name} a number from {low:g} to {high:g}."
-                )
-            if value is not None and mlp_only and self.head != "mlp":
-                raise OptionError(
-                    f"A linear head has no {name}: it is solved for.",
-                    f"Leave out --{name}, or add --head mlp.",
-                )
-        if self.activation is not None and self.head != "mlp":
-            raise OptionError(
-                "A linear head has no activation.", "Leave out --activation, or add --head mlp."
-            )
-
-
-#: What may be set, between which bounds, and whether a hidden layer is needed for it.
-_NUMBERS = (
-    ("l2", 1e-12, 1e6, False),
-    ("hidden", 1, 65_536, True),
-    ("rate", 1e-12, 100, True),
-    ("epochs", 1, 100_000, True),
-    ("momentum", 0, 0.9999, True),
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A trained probe.
-
-    Attributes
-    ----------
-    backbone : Backbone
-        Unchanged by the training.
-    classifier : Linear
-        Standardisation and temperature folded in.
-    classes : tuple of str
-        Names of its outputs.
-    choice, log, warnings
-        As in :class:`finetune.method.Trained`.
-    """
-
-    backbone: Backbone
-    classifier: Linear
-    classes: tuple[str, ...]
-    choice: dict[str, Any]
-    log: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def trained_parameters(self) -> int:
-        """Weights and biases of the classifier."""
-        return self.classifier.W.size + self.classifier.b.size
-
-    def logits(self, images: Images) -> NDArray[np.float32]:
-        """Return calibrated scores, (n, c): their softmax is the class probabilities."""
-        return self.classifier.scores(images.X)
-
-    def save(self, folder: Path) -> None:
-        """Write the backbone with this classifier into `folder`, in timm's layout."""
-        save_model(folder, self.backbone, self.classifier.W, self.classifier.b, self.classes)
-
-
-def fit(task: Task, backbone: Backbone, options: Options) -> Probe | HiddenProbe:
-    """Choose the L2 strength by cross-validation and fit the classifier.
-
-    Parameters
-    ----------
-    task : Task
-        Training images with their features.
-    backbone : Backbone
-        What the features came from; saved with the classifier.
-    options : Options
-
-    Returns
-    -------
-    Probe or HiddenProbe
-    """
-    if options.head == "mlp":
-        return hidden.fit(task, backbone, options, weigh(options))
-    return fit_linear(task, backbone, options)
-
-
-def fit_linear(task: Task, backbone: Backbone, options: Options) -> Probe:
-    """Fit a linear head; parameters are those of :func:`fit`."""
-    plan = plain(task.folds)
-    search = walk(task, plan, options, TOLERANCE)
-    classifier = search.classifier()
-    temperature = fit_temperature(search.best().held_out[0], task.train.labels[plan.order(0)])
-    calibrated = Linear(classifier.W / np.float32(temperature), classifier.b / np.float32(temperature))
-    curve = [_record(search, point, task.train.labels) for point in search.points]
-    best = curve[[point.l2 for point in search.points].index(search.best().l2)]
-    choice = {
-        "loss": options.loss,
-        "class_weight": options.class_weight or "none",
-        "l2": best["l2"],
-        "cv_accuracy": best["cv_accuracy"],
-        "cv_std": best["cv_std"],
-        "cv_folds": task.folds.n_folds,
-        "temperature": temperature,
-        "curve": curve,
-    }
-    log = [{"step": i, **record} for i, record in enumerate(curve)]
-    warnings = _warnings(search) if options.l2 is None else []
-    return Probe(backbone, calibrated, task.classes, choice, log, warnings)
-
-
-def cross_validate(task: Task, nested: Nested, options: Options) -> list[NDArray[np.int64]]:
-    """Predict every outer fold with what is chosen and fitted outside it.
-
-    Parameters
-    ----------
-    task : Task
-        Training images; its folds are not used.
-    nested : Nested
-        The outer folds and the choices inside them.
-    options : Options
-
-    Returns
-    -------
-    list of int arrays
-        Predicted classes of each outer fold's held-out rows.
-    """
-    if options.head != "linear":
-        raise ValueError("folds are solved together for a linear head only")
-    return walk(task, nested, options, NESTED_TOLERANCE).predict_outer(nested)
-
-
-def walk(task: Task, plan: Plan, options: Options, tolerance: float) -> Strengths:
-    """Try the strengths, or the one that is given.
-
-    Parameters
-    ----------
-    task : Task
-        Training images; its folds are not used.
-    plan : Plan
-        The training parts, and what judges them.
-    options : Options
-    tolerance : float
-        As in :func:`finetune.heads.linear.solve`.
-
-    Returns
-    -------
-    Strengths
-        Compared by the mean loss on images not trained on.
-    """
-    loss = LOSSES[options.loss]
-    strengths = Strengths(
-        task.train.X,
-        task.train.labels,
-        plan,
-        len(task.classes),
-        loss,
-        judge=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
-        weigh=weigh(options),
-        tolerance=tolerance,
+    loss: Literal["softmax", "hinge"] = option("softmax", "hinge is the multi-class SVM loss.")
+    class_weight: Literal["none", "balanced"] = option(
+        "none", "balanced gives every class the same weight, however many images it has."
     )
-    if options.l2 is None:
-        strengths.walk()
-    else:
-        strengths.look(options.l2)
-    return strengths
+    head: Literal["linear", "mlp"] = option("linear", "mlp puts a hidden layer before the classifier.")
+    l2: float | None = option(
+        None, "L2 regularisation; by default chosen by cross-validation.", ge=1e-12, le=1e6
+    )
+    activation: Literal["relu", "leaky_relu", "elu", "tanh", "maxout"] | None = option(
+        None, "With --head mlp: of the hidden layer (relu)."
+    )
+    hidden: int | None = option(None, "With --head mlp: units of the hidden layer (256).", ge=1, le=65_536)
+    lr: float | None = option(None, "With --head mlp: learning rate (0.02).", gt=0, le=100)
+    epochs: int | None = option(None, "With --head mlp: passes over the images (20).", ge=1, le=100_000)
+    momentum: float | None = option(None, "With --head mlp: of the gradient descent (0.9).", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _only_for_mlp(self) -> ProbeOptions:
+        extra = [flag(name) for name in _MLP_ONLY if getattr(self, name) is not None]
+        if extra and self.head != "mlp":
+            raise ValueError(
+                f"A linear head has no {', '.join(extra)}: it is solved for. | "
+                f"Leave out {', '.join(extra)}, or add --head mlp."
+            )
+        return self
 
 
-def _record(search: Strengths, point: Point, y: NDArray[np.int64]) -> dict[str, float]:
-    accuracies = search.accuracies(point)
+class Probe(Method[ProbeOptions]):
+    """A linear classifier, or one with a hidden layer, on frozen features."""
+
+    name = "probe"
+    summary = "a linear classifier on the frozen network's features"
+    Options = ProbeOptions
+    shares_folds = True
+
+    def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
+        """Choose the regularisation by cross-validation and fit the classifier."""
+        return (
+            self._fit_mlp(task, backbone) if self.options.head == "mlp" else self._fit_linear(task, backbone)
+        )
+
+    def cross_validate(
+        self, task: Task, nested: Nested, backbone: Backbone | None
+    ) -> list[NDArray[np.int64]]:
+        """Predict every outer fold with what is chosen and fitted outside it."""
+        from finetune.heads.regularisation import NESTED_TOLERANCE
+
+        if self.options.head == "mlp":
+            return super().cross_validate(task, nested, backbone)
+        return self.path(task, nested, NESTED_TOLERANCE).predict_outer(nested)
+
+    def path(self, task: Task, plan: Plan, tolerance: float) -> L2Path:
+        """Solve the regularisation path of a linear head, or its one given value.
+
+        Parameters
+        ----------
+        task : Task
+            Training images; its folds are not used.
+        plan : Plan
+            The training parts, and what judges them: the mean loss on images not trained on.
+        tolerance : float
+            As in :func:`finetune.heads.linear.solve`.
+        """
+        from finetune.heads.linear import LOSSES
+        from finetune.heads.regularisation import L2Path
+
+        loss = LOSSES[self.options.loss]
+        path = L2Path(
+            task.train.X,
+            task.train.labels,
+            plan,
+            len(task.classes),
+            loss,
+            criterion=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
+            class_weight=self.options.class_weight,
+            tolerance=tolerance,
+        )
+        if self.options.l2 is None:
+            path.fit()
+        else:
+            path.fit_single(self.options.l2)
+        return path
+
+    def descent(self, seed: int, l2: float) -> Descent:
+        """Return how a hidden layer is trained."""
+        from finetune.heads.descent import Descent
+
+        options = self.options
+        given = {name: getattr(options, name) for name in _MLP_ONLY}
+        given = {name: value for name, value in given.items() if value is not None}
+        return Descent(**given, l2=l2, loss=options.loss, class_weight=options.class_weight, seed=seed)
+
+    def _fit_linear(self, task: Task, backbone: Backbone | None) -> Fitted:
+        from finetune.data.plan import plain
+        from finetune.evaluation.calibration import fit_temperature
+        from finetune.heads.regularisation import TOLERANCE
+        from finetune.runs.saved import FittedHead
+
+        path = self.path(task, plain(task.folds), TOLERANCE)
+        best, y = path.best(), task.train.labels
+        temperature = fit_temperature(path.out_of_fold(), y)
+        curve = [_record(path, point, y) for point in path.points]
+        chosen = curve[path.points.index(best)]
+        choice = {
+            "loss": self.options.loss,
+            "class_weight": self.options.class_weight,
+            **{key: chosen[key] for key in ("l2", "cv_accuracy", "cv_std")},
+            "cv_folds": task.folds.n_folds,
+            "temperature": temperature,
+            "curve": curve,
+        }
+        return FittedHead(
+            task.classes,
+            choice,
+            history=[{"step": i, **record} for i, record in enumerate(curve)],
+            warnings=_border(path) if self.options.l2 is None else [],
+            out_of_fold=path.out_of_fold() / temperature,
+            head=path.classifier().with_temperature(temperature),
+            backbone=backbone,
+        )
+
+    def _fit_mlp(self, task: Task, backbone: Backbone | None) -> Fitted:
+        """As for a linear head: the L2 with the least loss on images not trained on."""
+        import numpy as np
+
+        from finetune.evaluation.calibration import fit_temperature
+        from finetune.heads.descent import Diverged, fit_mlp, fit_mlp_folds
+        from finetune.runs.saved import FittedHead
+
+        X, y, c = task.train.X, task.train.labels, len(task.classes)
+        pairs = task.folds.pairs
+        order = np.concatenate([rows for _, rows in pairs])
+        tried = {}
+        for l2 in MLP_L2 if self.options.l2 is None else (self.options.l2,):
+            try:
+                scores = np.concatenate(fit_mlp_folds(X, y, c, pairs, self.descent(task.seed, l2)))
+            except Diverged:
+                continue
+            tried[l2] = np.empty_like(scores)
+            tried[l2][order] = scores
+        if not tried:
+            raise self._diverged()
+        curve = [{"l2": l2, **_judged(scores, task)} for l2, scores in tried.items()]
+        best = min(curve, key=lambda point: point["cv_loss"])
+        how = self.descent(task.seed, best["l2"])
+        temperature = fit_temperature(tried[best["l2"]], y)
+        everything = np.arange(len(y))
+        try:
+            head, _ = fit_mlp(X, y, c, everything, everything[:1], how)
+        except Diverged as error:
+            raise self._diverged() from error
+        choice = {
+            "loss": how.loss,
+            "class_weight": how.class_weight,
+            "head": "mlp",
+            **{name: getattr(how, name) for name in ("activation", "hidden", "lr", "epochs")},
+            **{key: best[key] for key in ("l2", "cv_accuracy", "cv_std")},
+            "cv_folds": task.folds.n_folds,
+            "temperature": temperature,
+            "curve": curve,
+        }
+        return FittedHead(
+            task.classes,
+            choice,
+            history=[{"step": i, **point} for i, point in enumerate(curve)],
+            out_of_fold=tried[best["l2"]] / temperature,
+            head=head.with_temperature(temperature),
+            backbone=backbone,
+        )
+
+    def _diverged(self) -> Exception:
+        from finetune.errors import TrainingError
+
+        lr = self.descent(0, 0.0).lr
+        return TrainingError(
+            f"The training diverged at the learning rate {lr:g}.",
+            f"Give a lower --lr, such as {math.sqrt(0.1) * lr:.1g}.",
+        )
+
+
+def _record(path: L2Path, point: PathPoint, y: NDArray[np.int64]) -> dict[str, float]:
+    from finetune.evaluation.calibration import softmax
+    from finetune.evaluation.metrics import log_loss
+
+    accuracies = path.accuracies(point)
     return {
         "l2": point.l2,
-        "cv_accuracy": float(np.mean(accuracies)),
-        "cv_std": float(np.std(accuracies)),
-        "cv_loss": point.judged[0],
-        "log_loss": log_loss(y[search.plan.order(0)], softmax(point.held_out[0])),
+        "cv_accuracy": float(accuracies.mean()),
+        "cv_std": float(accuracies.std()),
+        "cv_loss": point.criterion[0],
+        "log_loss": log_loss(y[path.plan.order(0)], softmax(point.held_out[0])),
     }
 
 
-def _warnings(search: Strengths) -> list[str]:
-    if not (end := search.border()):
+def _judged(scores: NDArray[np.float32], task: Task) -> dict[str, float]:
+    import numpy as np
+
+    from finetune.evaluation.calibration import fit_temperature, softmax
+    from finetune.evaluation.metrics import log_loss
+
+    y = task.train.labels
+    correct = scores.argmax(axis=1) == y
+    accuracies = [correct[rows].mean() for _, rows in task.folds.pairs]
+    loss = log_loss(y, softmax(scores / fit_temperature(scores, y)))
+    return {"cv_accuracy": float(np.mean(accuracies)), "cv_std": float(np.std(accuracies)), "cv_loss": loss}
+
+
+def _border(path: L2Path) -> list[str]:
+    if not (end := path.border()):
         return []
     return [
-        f"The best L2 strength ({search.best().l2:g}) is the {end} of those tried: the classes may be "
-        + ("unrelated to the features." if end == "strongest" else "separable whatever the strength.")
+        f"The best L2 ({path.best().l2:g}) is the {end} of those tried: the classes may be "
+        + ("unrelated to the features." if end == "largest" else "separable at any regularisation.")
     ]
-
-
-def weigh(options: Options) -> Weigh:
-    """Return what gives rows their weights, by their classes."""
-    return balanced if options.class_weight == "balanced" else np.ones_like
-
-
-def balanced(y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return weights, mean 1, under which every class of `y` counts the same."""
-    counts = np.bincount(y)
-    return len(y) / (np.count_nonzero(counts) * counts[y])

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from finetune.training import initial
+from finetune.heads import initial
 from zoo.backbone import Backbone
 
 __all__ = ["build", "depthwise_in_fp32", "set_head"]

@@ -1,124 +1,90 @@
-"""What a user may set of a training, and what is done where nothing is said."""
+"""What may be set of a training of the network itself: one declaration, for the flags, the checks and the record."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from finetune.errors import OptionError
-from finetune.training.augment import Augment
-from finetune.training.board import check_board
-from finetune.training.choice import Plan
-from finetune.training.recipe import Recipe
-from zoo.engines.machine import has_bf16
+from typing import Literal, Self
 
-__all__ = ["Settings"]
+from pydantic import model_validator
 
-#: Fields of `Settings` that go into a recipe just as they are.
-_PLAIN = (
-    *("optimizer", "momentum", "weight_decay", "schedule", "warmup", "clip", "accumulate", "smoothing"),
-    *("cutmix", "ema", "class_weight", "sampling", "bn", "patience"),
-)
+from finetune.options import Options, option
+
+__all__ = ["TrainingOptions"]
+
+_TRAINING = "Training the network (last-layers, full)"
+_INPUT = "Input of the training (last-layers, full)"
+_FINE = "Details of the training (last-layers, full)"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What both strategies have in common; None is chosen by the size of the data.
+class TrainingOptions(Options):
+    """Settings of one training. None is chosen by cross-validation or by the number of images."""
 
-    Attributes
-    ----------
-    rate : float or None
-        Learning rate; by default the best of some.
-    epochs : int or None
-        The most passes over the images; fewer where more do not help on the inner validation images.
-    augment : str
-        One of :data:`finetune.training.augment.LEVELS`.
-    flip : bool
-        Whether pictures are mirrored.
-    start : str
-        ``probe`` or ``random``: the classifier to begin with.
-    amp : bool or None
-        Compute in bfloat16; by default where the processor has it.
-    tensorboard : str or None
-        Folder for TensorBoard, where each epoch's line is written too.
-    batch, optimizer, momentum, weight_decay, schedule, warmup, layer_decay, clip, accumulate, smoothing, \
-mixup, cutmix, ema, class_weight, sampling, bn, patience
-        As in :class:`finetune.training.recipe.Recipe`.
-    """
+    lr: float | None = option(
+        None, "Learning rate at its highest; by default the best of several.", group=_TRAINING, gt=0, le=100
+    )
+    epochs: int | None = option(
+        None, "Passes over the images; by default by their number.", group=_TRAINING, ge=1, le=100_000
+    )
+    batch_size: int = option(32, "Images for each update (32).", group=_TRAINING, ge=1, le=1_000_000)
+    bn: Literal["frozen", "train"] = option(
+        "frozen",
+        "Batch normalisation: keep the pretrained statistics (frozen, the default) or train it.",
+        group=_TRAINING,
+    )
+    head_init: Literal["probe", "random"] = option(
+        "probe", "What the classifier starts from: the probe (default) or random weights.", group=_TRAINING
+    )
+    augment: Literal["none", "light", "strong"] = option(
+        "light", "How much views of an image differ: none, light (default) or strong.", group=_INPUT
+    )
+    hflip: bool = option(True, "Mirror images at random (on).", group=_INPUT)
+    mixup: float | None = option(None, "Alpha of mixup; 0 for none.", group=_INPUT, ge=0, le=100)
+    sampling: Literal["none", "balanced"] = option(
+        "none", "balanced draws every class equally often, however many images it has.", group=_INPUT
+    )
+    class_weight: Literal["none", "balanced"] = option(
+        "none", "balanced gives every class the same weight, however many images it has."
+    )
+    opt: Literal["adamw", "sgd"] = option("adamw", "Optimizer: adamw (default) or sgd.", group=_FINE)
+    momentum: float = option(0.9, "Of sgd (0.9).", group=_FINE, ge=0, lt=1)
+    weight_decay: float = option(0.02, "Of weights; biases have none (0.02).", group=_FINE, ge=0, le=100)
+    sched: Literal["cosine", "step", "constant"] = option(
+        "cosine", "Schedule of the learning rate: cosine (default), step or constant.", group=_FINE
+    )
+    warmup_ratio: float = option(
+        0.1, "Share of the updates in which the learning rate rises (0.1).", group=_FINE, ge=0, le=0.9
+    )
+    layer_decay: float | None = option(
+        None,
+        "Each stage learns at this share of the learning rate of the one after it.",
+        group=_FINE,
+        ge=0.01,
+        le=1,
+    )
+    clip_grad: float = option(1.0, "Largest norm of the gradient; 0 for no limit (1).", group=_FINE, ge=0)
+    grad_accum_steps: int = option(
+        1, "Parts in which a batch is computed, to save memory (1).", group=_FINE, ge=1
+    )
+    label_smoothing: float = option(0.0, "Label smoothing (0).", group=_FINE, ge=0, lt=1)
+    model_ema_decay: float = option(
+        0.0,
+        "Decay of a moving average of the parameters, which is then used; 0 for none.",
+        group=_FINE,
+        ge=0,
+        lt=1,
+    )
+    patience: int | None = option(
+        None, "Epochs without improvement before a training stops; by default none does.", group=_FINE, ge=1
+    )
+    amp: bool = option(False, "Train in bfloat16: faster where the processor or GPU has it.", group=_FINE)
+    tensorboard: str | None = option(
+        None, "Folder for TensorBoard, where each epoch's numbers are written too.", group=_FINE
+    )
 
-    rate: float | None = None
-    epochs: int | None = None
-    batch: int = 32
-    optimizer: str = "adamw"
-    momentum: float = 0.9
-    weight_decay: float = 0.02
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    layer_decay: float | None = None
-    clip: float = 1.0
-    accumulate: int = 1
-    smoothing: float = 0.0
-    mixup: float | None = None
-    cutmix: float = 0.0
-    ema: float = 0.0
-    class_weight: str = "none"
-    sampling: str = "none"
-    bn: str = "frozen"
-    patience: int | None = None
-    augment: str = "light"
-    flip: bool = True
-    start: str = "probe"
-    amp: bool | None = None
-    tensorboard: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.start not in ("probe", "random"):
-            raise OptionError(f"There is no start {self.start!r}.", "Choose probe or random.")
-        Augment.of(self.augment)
-        check_board(self.tensorboard)
-        # Faults are found now, and not after a long computation.
-        self.plan(Defaults(epochs=1, rates=(1e-3,)))
-
-    def augmentation(self) -> Augment | None:
-        """Return how views of pictures differ."""
-        return Augment.of(self.augment, self.flip)
-
-    def plan(self, defaults: "Defaults") -> Plan:
-        """Return what the user set, and for all else the defaults.
-
-        Parameters
-        ----------
-        defaults : Defaults
-            Of the strategy, for the data.
-
-        Raises
-        ------
-        OptionError
-            If a value is out of its range.
-        """
-        recipe = Recipe(
-            rate=defaults.rates[0] if self.rate is None else self.rate,
-            epochs=defaults.epochs if self.epochs is None else self.epochs,
-            batch=self.batch,
-            layer_decay=defaults.layer_decay if self.layer_decay is None else self.layer_decay,
-            mixup=defaults.mixup if self.mixup is None else self.mixup,
-            amp=has_bf16() if self.amp is None else self.amp,
-            **{name: getattr(self, name) for name in _PLAIN},
-        )
-        rates = defaults.rates if self.rate is None else (self.rate,)
-        return Plan(recipe, rates, self.start, self.tensorboard)
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """What depends on the strategy and on the number of training images.
-
-    Attributes
-    ----------
-    epochs, rates
-        As in :class:`finetune.training.choice.Plan`.
-    layer_decay, mixup
-        As in :class:`finetune.training.recipe.Recipe`.
-    """
-
-    epochs: int
-    rates: tuple[float, ...]
-    layer_decay: float = 1.0
-    mixup: float = 0.0
+    @model_validator(mode="after")
+    def _accumulation_fits(self) -> Self:
+        if self.grad_accum_steps > self.batch_size:
+            raise ValueError(
+                f"A batch of {self.batch_size} cannot be computed in {self.grad_accum_steps} parts. | "
+                "Give --grad-accum-steps a number up to --batch-size."
+            )
+        return self

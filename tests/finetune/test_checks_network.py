@@ -24,7 +24,8 @@ from finetune.cli.app import main
 from finetune.data.alike import repeated
 from finetune.methods import load_method
 from finetune.strategies import full, make_options
-from finetune.training import initial, parts
+from finetune.heads import initial
+from finetune.training import parts
 from finetune.training.learner import Learner
 from zoo.features.spaces import BackboneSpace
 

@@ -12,7 +12,7 @@ from finetune.heads.descent import Descent, Lost, descend
 from finetune.heads.linear import LOSSES
 from finetune.heads.mlp import ACTIVATIONS, MLP, activate, objective
 from finetune.strategies import probe
-from finetune.training import initial
+from finetune.heads import initial
 
 
 def in_float64(head):
