@@ -125,6 +125,15 @@ class Learner:
         """The learning rate of the classifier at the last update."""
         return max(group["lr"] for group in self._optimizer.param_groups)
 
+    def penalty(self) -> float:
+        """Return what weight decay would add to the loss as an L2 penalty: half of decay times square.
+
+        AdamW applies it to the weights and not through the loss; with plain gradient descent these are one.
+        """
+        groups = self._optimizer.param_groups
+        squares = [g["weight_decay"] * float(p.detach().square().sum()) for g in groups for p in g["params"]]
+        return sum(squares) / 2
+
     def use_average(self) -> None:
         """Swap the parameters with their moving average, where there is one."""
         with torch.no_grad():
@@ -205,7 +214,8 @@ class Learner:
 def _optimizer(network: Any, options: TrainingOptions) -> torch.optim.Optimizer:
     from timm.optim import param_groups_layer_decay
 
-    assert options.lr is not None and options.layer_decay is not None
+    assert options.lr is not None
+    assert options.layer_decay is not None
     never = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
     groups = param_groups_layer_decay(network, options.weight_decay, never, layer_decay=options.layer_decay)
     if options.opt == "sgd":

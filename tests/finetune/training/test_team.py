@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 from networks import Zoo
+from photos import crops
 from safetensors.numpy import load_file
-from test_train import crops
 
 pytest.importorskip("accelerate", reason="several processes train together through accelerate")
 

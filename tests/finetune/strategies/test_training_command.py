@@ -9,7 +9,7 @@ import timm
 import torch
 from networks import Zoo, tensors
 from PIL import Image
-from test_train import crops
+from photos import crops
 
 import finetune
 from finetune.cli.app import main

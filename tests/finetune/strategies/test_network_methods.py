@@ -9,7 +9,7 @@ import timm
 import torch
 from networks import Zoo, small_job, small_network
 from PIL import Image
-from test_train import contents, crops
+from photos import crops
 from torch import nn
 
 import finetune
@@ -18,11 +18,11 @@ from finetune.errors import OptionError
 from finetune.training import parts
 from finetune.training.activations import TorchFront, ViewSpace, activations, front
 from finetune.training.augment import Augment
-from finetune.training.checkpoint import Leg
+from finetune.training.checkpoint import Checkpoint
 from finetune.training.cut import cut
 from finetune.training.loop import _chunks, train
 from finetune.training.network import build, depthwise_in_fp32
-from finetune.training.recipe import Recipe
+from finetune.training.settings import TrainingOptions
 from finetune.training.sources import Activations
 from finetune.training.team import Team
 
@@ -41,7 +41,7 @@ def test_an_engine_computes_what_the_frozen_part_does(photos):
     paths = sorted(photos.rglob("*.png"))[:3]
     by_engine = front(before, divided, "auto", "fp32", print)
     assert not isinstance(by_engine, TorchFront)
-    for number, augment in ((0, None), (1, Augment.of("light"))):
+    for number, augment in ((0, None), (1, Augment.from_level("light"))):
         one, two = (
             activations(paths, [ViewSpace(f, before.preprocess.input_size, augment, number, 0)])[0]
             for f in (by_engine, TorchFront(before, divided))
@@ -54,9 +54,9 @@ def test_a_last_batch_of_one_joins_the_one_before():
     parts.freeze_all_but(network, parts.everything(network), "train")
     recipe = Recipe(rate=0.01, epochs=2, batch=8, bn="train")
     assert [len(chunk) for chunk in _chunks(np.arange(17), recipe, Team())] == [8, 9]
-    frozen = dataclasses.replace(recipe, bn="frozen")
+    frozen = with_(recipe, bn="frozen")
     assert [len(chunk) for chunk in _chunks(np.arange(17), frozen, Team())] == [8, 8, 1]
-    outcome = train(small_job(network, 17), np.arange(17), recipe, Leg(None, 60), "")
+    outcome = train(small_job(network, 17), np.arange(17), recipe, Checkpoint(), "")
     assert all(math.isfinite(line["loss"]) for line in outcome.log)
     assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
