@@ -1,116 +1,248 @@
-"""Trainings of a real network, and what its arithmetic asks for."""
+"""``last-layers`` and ``full`` from a task to a saved network."""
 
 import dataclasses
-import math
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import timm
 import torch
-from networks import Zoo, small_job, small_network
-from PIL import Image
+from networks import Zoo, held, labelled, task, tensors
 from photos import crops
-from torch import nn
+from PIL import Image
 
-import finetune
 import zoo
 from finetune.errors import OptionError
-from finetune.training import parts
-from finetune.training.activations import TorchFront, ViewSpace, activations, front
-from finetune.training.augment import Augment
-from finetune.training.checkpoint import Checkpoint
-from finetune.training.cut import cut
-from finetune.training.loop import _chunks, train
-from finetune.training.network import build, depthwise_in_fp32
-from finetune.training.settings import TrainingOptions
-from finetune.training.sources import Activations
-from finetune.training.team import Team
+from finetune.evaluation.calibration import softmax
+from finetune.method import Images
+from finetune.methods import make_method
+from finetune.strategies.probe import Probe
+from finetune.training import network
+from finetune.training.learner import Diverged
+from zoo.images.decode import UnreadableImage
+
+METHODS = {"last-layers": {"num_views": 2}, "full": {"img_size": 32}}
+
+SHORT = {"epochs": 2, "lr": 1e-3, "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet")
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=10)
+    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
 
 
-def test_an_engine_computes_what_the_frozen_part_does(photos):
+def fit(name, backbone, photos, seed=0, **more):
+    method = make_method(name, **{**SHORT, **METHODS[name], **more})
+    return method.fit(task(backbone, photos, seed=seed), backbone)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_seed_one_result_and_nothing_of_the_process_changes(name, backbone, photos):
+    torch.manual_seed(3)
+    state, theirs = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    settings = torch.get_num_threads(), torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()
+    one, two, other = (fit(name, backbone, photos, seed, interpolate=False) for seed in (5, 5, 6))
+    assert held(one.network) == held(two.network) != held(other.network)
+    assert one.choice == two.choice
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (np.random.get_state()[1] == theirs).all()  # noqa: NPY002
+    assert settings == (torch.get_num_threads(), torch.is_autocast_enabled("cpu"), torch.is_grad_enabled())
+
+
+@pytest.mark.parametrize("bn", ["frozen", "train"])
+@pytest.mark.parametrize("name", METHODS)
+def test_timm_gives_the_same_scores(name, bn, backbone, photos, tmp_path):
+    found = fit(name, backbone, photos, bn=bn)
+    found.save(tmp_path)
+    model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True).eval()
+    config = timm.data.resolve_data_config(model.pretrained_cfg)
+    assert config["input_size"] == (3, *found.input_size)
+    transform = timm.data.create_transform(**config, is_training=False)
+    paths, labels = labelled(photos)
+    with torch.inference_mode():
+        theirs = model(torch.stack([transform(Image.open(path)) for path in paths])).numpy()
+    images = Images(paths, labels, np.empty((len(paths), 0), np.float32))
+    np.testing.assert_allclose(found.decision_function(images), theirs, atol=1e-4)
+
+
+def test_what_was_chosen_is_recorded_by_name(backbone, photos):
+    last_layers, full = (fit(name, backbone, photos) for name in METHODS)
+    for choice in (last_layers.choice, full.choice):
+        assert choice["lr"] == 1e-3
+        assert choice["epochs"] == choice["scheduled_epochs"] == 2
+        assert choice["cv_accuracy"] is None
+        assert 0 <= choice["validation_accuracy"] <= 1
+        assert choice["n_validation"] == 16
+    assert (last_layers.choice["layers"], last_layers.choice["num_views"]) == (1, 2)
+    assert full.choice["img_size"] == [32, 32]
+
+
+def test_unfreeze_is_recorded_as_what_was_trained(backbone, photos):
+    choice = fit("last-layers", backbone, photos, unfreeze=("layer3", "layer4.*.bn1.*")).choice
+    assert choice["unfreeze"] == ["layer3", "layer4.*.bn1.*"]
+    assert "layers" not in choice
+
+
+def test_history_has_a_line_an_epoch(backbone, photos):
+    found = fit("full", backbone, photos, interpolate=False)
+    assert [line["epoch"] for line in found.history] == [1, 2]
+    assert all(line["lr"] > 0 and np.isfinite(line["loss"]) for line in found.history)
+    json.dumps(found.history)
+    json.dumps(found.choice)
+
+
+# Interpolation with the start
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_with_alpha_0_the_result_is_the_probe(name, backbone, photos, monkeypatch):
+    """Labels that say nothing: training cannot be better than the probe, and is not done at all."""
+    given = task(backbone, photos)
+    labels = np.random.default_rng(0).permutation(given.train.labels)
+    given = dataclasses.replace(given, train=dataclasses.replace(given.train, labels=labels))
+    options = {**SHORT, **METHODS[name], "lr": 1e-7, **({"img_size": 64} if name == "full" else {})}
+    found = make_method(name, **options).fit(given, backbone)
+    assert found.choice["alpha"] == 0
+    assert found.history == []
+    assert "not better than the classifier it started from" in found.warnings[0]
+    probe = Probe().fit(given, backbone)
+    ours, theirs = (
+        softmax(fitted.decision_function(given.train)).argmax(axis=1) for fitted in (found, probe)
+    )
+    assert (ours == theirs).all()
+    frozen = {n: v for n, v in tensors(backbone.folder).items() if not n.startswith(backbone.classifier)}
+    now = held(found.network)
+    assert all(now[n] == v for n, v in frozen.items())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_the_result_lies_between_the_start_and_the_trained_network(alpha, backbone, photos, monkeypatch):
+    from finetune.training import choice
+
+    start = fit("full", backbone, photos, lr=1e-12, interpolate=False)
+    end = fit("full", backbone, photos, interpolate=False)
+    monkeypatch.setattr(choice, "choose_alpha", lambda *given: (alpha, []))
+    found = fit("full", backbone, photos)
+    assert found.choice["alpha"] == alpha
+    name = "layer1.0.conv1.weight"
+    low, high, ours = (f.network.get_parameter(name).detach() for f in (start, end, found))
+    assert not torch.allclose(low, high)
+    torch.testing.assert_close(ours, low + alpha * (high - low), rtol=0, atol=1e-7)
+
+
+# The bench
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_bench_begins_each_time_as_the_first(name, backbone, photos):
+    bench = make_method(name, **SHORT, **METHODS[name]).bench(task(backbone, photos), backbone)
+    rows, few = np.arange(16), np.arange(0, 16, 2)
+    first = bench.begin(rows)
+    with torch.no_grad():
+        for parameter in bench.job.network.parameters():
+            if parameter.requires_grad:
+                parameter += 1
+    again, other, random = bench.begin(rows), bench.begin(few), bench.begin(rows, "random")
+    weight = f"{backbone.classifier}.weight"
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first[weight], other[weight])  # fitted to other rows
+    assert random[weight].abs().max() < 0.01
+    assert bench.scores(rows).shape == (16, 2)
+
+
+def test_where_the_size_is_another_the_probe_is_fitted_on_features_of_that_size(backbone, photos):
+    small, own = (
+        make_method("full", **SHORT, img_size=side).bench(task(backbone, photos), backbone)
+        for side in (32, 64)
+    )
+    X = task(backbone, photos).train.X
+    np.testing.assert_allclose(own.prepared.X, X, atol=1e-4)
+    assert np.abs(small.prepared.X - X).max() > 1e-3
+
+
+def test_small_images_are_not_enlarged(backbone, tmp_path):
+    """The network's own size is 160 here; the images have 120 pixels, and 128 are the least."""
+    large = Zoo(tmp_path)("test_resnet")
+    config = json.loads((large.folder / "config.json").read_text())
+    config["pretrained_cfg"]["input_size"] = [3, 160, 160]
+    (large.folder / "config.json").write_text(json.dumps(config))
+    large = zoo.load(f"local-dir:{large.folder}")
+    bench = make_method("full", **SHORT).bench(task(large, crops(tmp_path / "photos", n=3)), large)
+    assert bench.prepared.size == (128, 128)
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"layers": 6}, "5 stages"),
+        ({"unfreeze": ("nothing.*",)}, r"nothing\.\*"),
+        ({"unfreeze": ("layer9.*",)}, "layer1"),
+    ],
+    ids=str,
+)
+def test_what_the_network_lacks_is_named(options, words, backbone, photos):
+    with pytest.raises(OptionError, match=words):
+        make_method("last-layers", **options).fit(task(backbone, photos), backbone)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_training_that_diverges_says_what_to_try(name, backbone, photos):
+    options = {"lr": 99, "clip_grad": 0, "opt": "sgd", "epochs": 9, "batch_size": 4, "head_init": "random"}
+    with pytest.raises(Diverged, match=r"(The loss rose from|The gradient is not finite).*Try a lower --lr"):
+        make_method(name, **{**METHODS[name], **options}).fit(task(backbone, photos), backbone)
+
+
+def test_an_image_that_is_gone_is_named(backbone, tmp_path, monkeypatch):
+    data = crops(tmp_path / "photos", n=3)
+    given, build = task(backbone, data), network.build
+
+    def build_and_remove(*arguments):  # after the features are computed, before images are read again
+        (data / "china" / "0.png").unlink(missing_ok=True)
+        return build(*arguments)
+
+    monkeypatch.setattr(network, "build", build_and_remove)
+    with pytest.raises(UnreadableImage, match=r"0\.png"):
+        make_method("full", **SHORT).fit(given, backbone)
+
+
+def test_the_options_are_known_without_torch_and_numpy():
+    code = "import sys, finetune.methods; print([m for m in ('torch', 'numpy', 'timm', 'PIL') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# A real network
+
+
+@pytest.mark.slow
+def test_an_engine_computes_what_the_frozen_part_does(tmp_path):
+    from finetune.training import parts
+    from finetune.training.activations import TorchFront, ViewSpace, activations, front
+    from finetune.training.augment import Augment
+    from finetune.training.cut import cut
+
     before = zoo.load("efficientnet_lite0")
-    network = build(before, 2, 0)
-    parts.freeze_all_but(network, parts.last_stages(network, 1), "frozen")
-    divided = cut(network, before.preprocess.input_size)
+    built = network.build(before, 2, 0)
+    parts.freeze_all_but(built, parts.last_stages(built, 1), "frozen")
+    divided = cut(built, before.preprocess.input_size)
     assert divided.module == "blocks.5"
-    paths = sorted(photos.rglob("*.png"))[:3]
-    by_engine = front(before, divided, "auto", "fp32", print)
+    paths = sorted(crops(tmp_path / "photos", n=2).rglob("*.png"))
+    by_engine = front(before, divided, "auto", "fp32", 4, print)
     assert not isinstance(by_engine, TorchFront)
+    size = before.preprocess.input_size
     for number, augment in ((0, None), (1, Augment.from_level("light"))):
         one, two = (
-            activations(paths, [ViewSpace(f, before.preprocess.input_size, augment, number, 0)])[0]
-            for f in (by_engine, TorchFront(before, divided))
+            activations(paths, [ViewSpace(space, size, augment, number, 0)], tmp_path)[0]
+            for space in (by_engine, TorchFront(before, divided))
         )
         assert np.abs(one - two).max() < 2e-2 * np.abs(two).max()
-
-
-def test_a_last_batch_of_one_joins_the_one_before():
-    network = small_network()
-    parts.freeze_all_but(network, parts.everything(network), "train")
-    recipe = Recipe(rate=0.01, epochs=2, batch=8, bn="train")
-    assert [len(chunk) for chunk in _chunks(np.arange(17), recipe, Team())] == [8, 9]
-    frozen = with_(recipe, bn="frozen")
-    assert [len(chunk) for chunk in _chunks(np.arange(17), frozen, Team())] == [8, 8, 1]
-    outcome = train(small_job(network, 17), np.arange(17), recipe, Checkpoint(), "")
-    assert all(math.isfinite(line["loss"]) for line in outcome.log)
-    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
-
-
-def test_rows_begin_with_different_views_and_see_all():
-    views = [np.full((5, 4), number, np.float32) for number in range(3)]
-    source = Activations(views, (4, 1, 1), 0)
-    seen = np.stack([source.batch(np.arange(5), epoch)[:, 0, 0, 0].numpy() for epoch in range(3)])
-    assert (np.sort(seen, axis=0) == np.arange(3)[:, None]).all()
-    assert (source.batch(np.arange(5), None) == 0).all()
-
-
-@pytest.mark.parametrize("strategy", ["last-layers", "full"])
-def test_one_seed_one_result_and_timm_reads_it(strategy, photos, tmp_path):
-    more = {"size": 64} if strategy == "full" else {"views": 2}
-    runs = [
-        finetune.fit(photos, strategy=strategy, seed=seed, out=tmp_path / name, epochs=1, rate=1e-3, **more)
-        for name, seed in (("one", 0), ("two", 0), ("three", 1))
-    ]
-    weights = [(run.path / "model" / "model.safetensors").read_bytes() for run in runs]
-    assert weights[0] == weights[1] != weights[2]
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
-    assert len((runs[0].path / "metrics.jsonl").read_text().splitlines()) == 1
-    paths = sorted(photos.rglob("*.png"))[:4]
-    model = timm.create_model(f"local-dir:{runs[0].path / 'model'}", pretrained=True).eval()
-    config = timm.data.resolve_data_config(model.pretrained_cfg)
-    assert config["input_size"] == ((3, 64, 64) if strategy == "full" else (3, 224, 224))
-    transform = timm.data.create_transform(**config, is_training=False)
-    with torch.inference_mode():
-        logits = model(torch.stack([transform(Image.open(path)) for path in paths])).numpy()
-    np.testing.assert_allclose(finetune.load(runs[0].path).logits(paths), logits, atol=2e-3)
-
-
-def test_recipes_refuse_what_is_not_a_number():
-    for field in ("rate", "momentum", "weight_decay", "warmup", "smoothing", "mixup", "ema"):
-        with pytest.raises(OptionError):
-            Recipe(**{"rate": 0.1, "epochs": 1, field: math.nan})
-
-
-def test_depthwise_convolutions_stay_fp32_under_autocast(tmp_path, monkeypatch):
-    network = build(Zoo(tmp_path)("test_efficientnet"), 2, 0)
-    seen, x = set(), torch.randn(2, 3, 64, 64)
-
-    def computes(self, given, weight, bias):
-        out = plain(self, given, weight, bias)
-        seen.add((self.groups > 1, out.dtype))
-        return out
-
-    plain = nn.Conv2d._conv_forward
-    monkeypatch.setattr(nn.Conv2d, "_conv_forward", computes)
-    with depthwise_in_fp32(network), torch.autocast("cpu", torch.bfloat16):
-        out = network(x)
-        assert torch.is_autocast_enabled("cpu")
-    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
-    assert torch.isfinite(out).all()
-    assert not any(module._forward_pre_hooks for module in network.modules())

@@ -14,8 +14,9 @@ from finetune.errors import TrainingError
 from finetune.training import parts
 from finetune.training.checkpoint import Checkpoint
 from finetune.training.learner import Diverged, Learner
-from finetune.training.loop import Job, train
-from finetune.training.network import build
+from finetune.training.loop import Job, _chunks, train
+from finetune.training.network import build, depthwise_in_fp32
+from finetune.training.sources import Activations
 from finetune.training.team import Team
 
 N, CLASSES, SIDE = 17, 3, 6
@@ -364,7 +365,7 @@ def test_an_average_is_what_is_left_where_a_training_is_stopped_early():
 
 
 def test_random_generators_are_as_they_were():
-    """Dropout is drawn anew for each update, from the seed, and the generators of others stay as they were."""
+    """Dropout is drawn from the seed for each update; the generators of others stay as they were."""
     state, theirs = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     results = []
     for draws in (0, 3):
@@ -377,3 +378,39 @@ def test_random_generators_are_as_they_were():
         results.append(values(net))
     assert torch.equal(*results)
     assert (np.random.get_state()[1] == theirs).all()  # noqa: NPY002
+
+
+# Pieces
+
+
+def test_a_last_batch_of_one_joins_the_one_before_where_it_is_normalised_by():
+    rows = np.arange(17)
+    assert [len(chunk) for chunk in _chunks(rows, with_(DESCENT, batch_size=8, bn="train"), Team())] == [8, 9]
+    assert [len(chunk) for chunk in _chunks(rows, with_(DESCENT, batch_size=8), Team())] == [8, 8, 1]
+
+
+def test_rows_start_with_different_views_and_see_all():
+    views = [np.full((5, 4), number, np.float32) for number in range(3)]
+    source = Activations(views, (4, 1, 1), 0)
+    seen = np.stack([source.batch(np.arange(5), epoch)[:, 0, 0, 0].numpy() for epoch in range(3)])
+    assert (np.sort(seen, axis=0) == np.arange(3)[:, None]).all()
+    assert (source.batch(np.arange(5), None) == 0).all()
+
+
+def test_depthwise_convolutions_stay_fp32_under_autocast(tmp_path, monkeypatch):
+    net = build(Zoo(tmp_path)("test_efficientnet"), 2, 0)
+    seen, x = set(), torch.randn(2, 3, 64, 64)
+
+    def computes(self, given, weight, bias):
+        out = plain(self, given, weight, bias)
+        seen.add((self.groups > 1, out.dtype))
+        return out
+
+    plain = nn.Conv2d._conv_forward
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", computes)
+    with depthwise_in_fp32(net), torch.autocast("cpu", torch.bfloat16):
+        out = net(x)
+        assert torch.is_autocast_enabled("cpu")
+    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
+    assert torch.isfinite(out).all()
+    assert not any(module._forward_pre_hooks for module in net.modules())
