@@ -1,28 +1,32 @@
 """Frozen is frozen, what is cut computes the same, and what is kept of the frozen part trains the same."""
 
+import tempfile
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import LAST, SIDE, STATISTICS, Zoo, held, pictures, task, tensors
+from networks import DESCENT, LAST, SIDE, STATISTICS, Zoo, held, labelled, task, tensors, with_
+from photos import crops
 from PIL import Image
-from test_train import crops
 
-from finetune.strategies import full, last_layers
+from finetune.errors import TrainingError
+from finetune.methods import make_method
 from finetune.training import parts
 from finetune.training.activations import TorchFront, ViewSpace, activations, front
 from finetune.training.augment import Augment
-from finetune.training.checkpoint import Leg
+from finetune.training.checkpoint import Checkpoint
 from finetune.training.cut import cut
 from finetune.training.loop import Job, train
 from finetune.training.network import build
-from finetune.training.recipe import Recipe
 from finetune.training.sources import Activations
 from finetune.training.team import Team
 from zoo.engines.contract import installed
 
 #: Without decay, so that nothing moves but by its gradient.
-SHORT = {"epochs": 2, "rate": 1e-3, "batch": 8, "amp": False, "weight_decay": 0.0, "clip": 0.0}
+SHORT = {
+    "epochs": 2, "lr": 1e-3, "batch_size": 8, "weight_decay": 0.0, "clip_grad": 0.0, "interpolate": False,
+}  # fmt: skip
 
 NORMALISED = [name for name in LAST if name not in ("test_convnext", "test_nfnet")]
 
@@ -39,7 +43,7 @@ def photos(tmp_path_factory):
 
 def trained(strategy, backbone, photos, folder, **more):
     """Bytes by name: of the network before, of the saved one, and of the one in memory."""
-    fitted = strategy.fit(task(backbone, photos), backbone, strategy.Options(**{**SHORT, **more}))
+    fitted = make_method(strategy, **{**SHORT, **more}).fit(task(backbone, photos), backbone)
     fitted.save(folder)
     return tensors(backbone.folder), tensors(folder), held(fitted.network)
 
@@ -54,9 +58,11 @@ def is_statistic(name):
 
 @pytest.mark.parametrize("bn", ["frozen", "train"])
 @pytest.mark.parametrize("architecture", LAST)
-def test_the_last_layers_learn_and_the_others_keep_their_bytes(architecture, bn, backbone, photos, tmp_path):
+def test_the_last_layers_are_trained_and_the_others_keep_their_bytes(
+    architecture, bn, backbone, photos, tmp_path
+):
     before, saved, live = trained(
-        last_layers, backbone(architecture), photos, tmp_path, views=2, layers=1, bn=bn
+        "last-layers", backbone(architecture), photos, tmp_path, num_views=2, layers=1, bn=bn
     )
     assert saved.keys() == before.keys() == live.keys()
     meant = {n for n in before if n.startswith(LAST[architecture]) and (bn == "train" or not is_statistic(n))}
@@ -68,8 +74,10 @@ def test_the_last_layers_learn_and_the_others_keep_their_bytes(architecture, bn,
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext"])
-def test_with_no_layers_the_head_alone_learns(architecture, backbone, photos, tmp_path):
-    before, saved, live = trained(last_layers, backbone(architecture), photos, tmp_path, views=2, layers=0)
+def test_with_no_layers_the_head_alone_is_trained(architecture, backbone, photos, tmp_path):
+    before, saved, live = trained(
+        "last-layers", backbone(architecture), photos, tmp_path, num_views=2, layers=0
+    )
     assert changed(before, saved) == changed(before, live)
     assert all(name.startswith(("fc.", "head.")) for name in changed(before, saved))
 
@@ -77,7 +85,7 @@ def test_with_no_layers_the_head_alone_learns(architecture, backbone, photos, tm
 @pytest.mark.parametrize("bn", ["frozen", "train"])
 @pytest.mark.parametrize("architecture", [name for name in NORMALISED if name != "densenet121"])
 def test_of_a_whole_network_statistics_move_only_if_asked(architecture, bn, backbone, photos, tmp_path):
-    before, saved, live = trained(full, backbone(architecture), photos, tmp_path, size=SIDE, bn=bn)
+    before, saved, live = trained("full", backbone(architecture), photos, tmp_path, img_size=SIDE, bn=bn)
     statistics = {name for name in before if is_statistic(name)}
     assert statistics
     for after in (saved, live):
@@ -95,10 +103,10 @@ PATTERNS = {
 
 
 @pytest.mark.parametrize(("case", "meant"), PATTERNS.items(), ids=map(str, PATTERNS))
-def test_patterns_name_what_learns(case, meant, backbone, photos, tmp_path):
+def test_patterns_name_what_is_trained(case, meant, backbone, photos, tmp_path):
     architecture, pattern = case
     network = backbone(architecture)
-    before, saved, _ = trained(last_layers, network, photos, tmp_path, views=2, unfreeze=[pattern])
+    before, saved, _ = trained("last-layers", network, photos, tmp_path, num_views=2, unfreeze=(pattern,))
     moved = {name for name in changed(before, saved) if not name.startswith(network.classifier)}
     matched = {name for name in before if meant(name) and not is_statistic(name)}
     assert moved <= matched
@@ -142,7 +150,7 @@ def test_the_module_at_the_cut_is_the_one_that_is_named(architecture, backbone):
         torch.testing.assert_close(divided.head(noise()), hooked)
 
 
-def test_what_learns_at_the_entrance_leaves_nothing_to_compute_before(backbone):
+def test_what_is_trained_at_the_input_leaves_nothing_to_compute_before(backbone):
     network = build(backbone("test_resnet"), 2, 0)
     parts.freeze_all_but(network, parts.matching(network, ["conv1.0"]), "frozen")
     divided = cut(network, (SIDE, SIDE))
@@ -156,15 +164,13 @@ def test_what_learns_at_the_entrance_leaves_nothing_to_compute_before(backbone):
 
 VIEWS = 3
 
-#: Plain gradient descent, a batch of all pictures an epoch.
-DESCENT = Recipe(
-    0.01, 5, 64, "sgd", momentum=0.0, weight_decay=0.0, schedule="constant", warmup=0.0, clip=0.0
-)
+#: A batch of all images an epoch.
+FIVE = with_(DESCENT, lr=0.01, epochs=5)
 
 
 def views(backbone, paths):
-    """Several views of each picture, normalised: (n, 3, height, width) each."""
-    preprocess, augment = backbone.preprocess, Augment.of("light")
+    """Several views of each image, normalised: (n, 3, height, width) each."""
+    preprocess, augment = backbone.preprocess, Augment.from_level("light")
     mean, std = (np.array(v, np.float32) for v in (preprocess.mean, preprocess.std))
     found = []
     for number in range(VIEWS):
@@ -190,7 +196,7 @@ def test_five_updates_on_what_is_kept_are_those_of_the_whole_network(
     architecture, kept, tolerance, backbone, photos
 ):
     before = backbone(architecture)
-    paths, labels = pictures(photos)
+    paths, labels = labelled(photos)
     images = views(before, paths)
     ours, plain = last_stage_learns(before), last_stage_learns(before)
     start = learned(plain)
@@ -198,8 +204,8 @@ def test_five_updates_on_what_is_kept_are_those_of_the_whole_network(
     divided = cut(ours, (SIDE, SIDE))
     with torch.no_grad():
         rows = [divided.head(torch.from_numpy(x)).flatten(1).numpy().astype(kept) for x in images]
-    job = Job(ours, divided.tail, Activations(rows, divided.shape, 0), labels, 2, 0, Team(), print)
-    train(job, np.arange(len(labels)), DESCENT, Leg(None, 60), "")
+    job = Job(ours, divided.tail, Activations(rows, divided.shape, 0), labels, 2, 0, Team())
+    train(job, np.arange(len(labels)), FIVE, Checkpoint(), "")
 
     same_views = Activations([x.reshape(len(x), -1) for x in images], (3, SIDE, SIDE), 0)
     for epoch in range(5):
@@ -224,17 +230,56 @@ def test_five_updates_on_what_is_kept_are_those_of_the_whole_network(
         ("onnxruntime", "test_resnet"),
     ],
 )
-def test_engines_and_the_frozen_part_itself_agree(engine, architecture, backbone, photos):
+def test_engines_and_the_frozen_part_itself_agree(engine, architecture, backbone, photos, tmp_path):
     if not installed(engine):
         pytest.skip(f"{engine} is not installed")
     before = backbone(architecture)
     divided = cut(last_stage_learns(before), (SIDE, SIDE))
-    by_engine, by_torch = front(before, divided, engine, "fp32", print), TorchFront(before, divided)
+    by_engine, by_torch = front(before, divided, engine, "fp32", 5, print), TorchFront(before, divided)
     assert not isinstance(by_engine, TorchFront)
-    paths = pictures(photos)[0][:5]
+    paths = labelled(photos)[0][:5]
     for number in range(2):
         one, two = (
-            activations(paths, [ViewSpace(f, (SIDE, SIDE), Augment.of("light"), number, 0)])[0]
+            activations(
+                paths, [ViewSpace(f, (SIDE, SIDE), Augment.from_level("light"), number, 0)], tmp_path
+            )[0]
             for f in (by_engine, by_torch)
         )
         np.testing.assert_allclose(one, two, rtol=0, atol=2e-3 * np.abs(two).max())
+
+
+@pytest.fixture
+def two_views(backbone, photos):
+    before = backbone("test_resnet")
+    divided = cut(last_stage_learns(before), (SIDE, SIDE))
+    space = TorchFront(before, divided)
+    paths = labelled(photos)[0]
+    return paths, [ViewSpace(space, (SIDE, SIDE), Augment.from_level("light"), n, 0) for n in range(2)]
+
+
+def test_activations_that_memory_is_too_small_for_are_the_same_from_disk(two_views, tmp_path):
+    paths, spaces = two_views
+    kept, spilled = (activations(paths, spaces, tmp_path / "new", limit) for limit in (10**9, 0))
+    assert not isinstance(kept[0], np.memmap)
+    assert all(isinstance(view, np.memmap) for view in spilled)
+    for one, two in zip(kept, spilled, strict=True):
+        assert (one == two).all()
+    assert list((tmp_path / "new").iterdir()) == []  # the file has no name, so nothing has to be removed
+
+
+def test_without_room_on_disk_either_the_next_step_is_said(two_views, tmp_path, monkeypatch):
+    def full(self, content):
+        raise OSError(28, "No space left on device")
+
+    class Full:
+        __enter__, __exit__, write = lambda self: self, lambda self, *error: None, full
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: Full())
+    with pytest.raises(TrainingError, match="--num-views"):
+        activations(*two_views, tmp_path, 0)
+
+
+def test_the_engines_are_told_how_many_views_there_are(backbone):
+    before = backbone("test_resnet")
+    divided = cut(last_stage_learns(before), (SIDE, SIDE))
+    assert front(before, divided, "auto", "fp32", 4000, print).expected_images == 4000
