@@ -5,15 +5,18 @@ The frozen part runs once, for a few views of each image, and epochs touch the t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
 from finetune.method import Fitted, Method, Task
 from finetune.options import option
+from finetune.space import OneOf, Space
 from finetune.training.settings import TrainingOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zoo.backbone import Backbone
 
 __all__ = ["LastLayers", "LastLayersOptions"]
@@ -36,6 +39,12 @@ class LastLayersOptions(TrainingOptions):
     num_views: int = option(
         8, "Augmented views of each image (8).", group="Input of the training (last-layers, full)", ge=1
     )
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges that a search draws from, by option."""
+        # Each number of layers needs activations of its own, which take as long as some trials.
+        return {**super().search_space(given), "layers": OneOf((1, 2), optional=True)}
 
     @model_validator(mode="after")
     def _layers_or_names(self) -> Self:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
 from finetune.options import Options, option
+from finetune.space import LogUniform, OneOf, Space
 
 __all__ = ["TrainingOptions"]
 
 _TRAINING = "Training the network (last-layers, full)"
 _INPUT = "Input of the training (last-layers, full)"
 _FINE = "Details of the training (last-layers, full)"
+
+#: What a search draws from.
+TRAINING_SPACE: Space = {
+    "lr": LogUniform(3e-5, 3e-2),
+    "weight_decay": LogUniform(1e-4, 1.0),
+    "batch_size": OneOf((16, 32, 64)),
+    "label_smoothing": OneOf((0.0, 0.05, 0.1), optional=True),
+    "layer_decay": OneOf((0.7, 0.8, 0.9, 1.0), optional=True),
+}
 
 
 class TrainingOptions(Options):
@@ -79,6 +90,11 @@ class TrainingOptions(Options):
     tensorboard: str | None = option(
         None, "Folder for TensorBoard, where each epoch's numbers are written too.", group=_FINE
     )
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges that a search draws from, by option."""
+        return TRAINING_SPACE
 
     @model_validator(mode="after")
     def _accumulation_fits(self) -> Self:
