@@ -1,8 +1,8 @@
 """Every chart of every page, drawn as SVG by hand: no script, no import that costs time.
 
-A chart takes its colours from the page's CSS variables, for light and dark screens; :func:`standalone` makes a file
-of one that brings its own. Kinds of marks differ in shape as well as in colour, and the colours, blue and orange,
-are told apart by colour-blind readers (Okabe and Ito 2008, "Color universal design").
+A chart takes its colours from the page's CSS variables, for light and dark screens; :func:`standalone` makes
+a file that brings its own. Marks differ in shape as well as in colour, and colour-blind readers can tell the
+colours, blue and orange, apart (Okabe and Ito 2008, "Color universal design").
 """
 
 from __future__ import annotations
@@ -246,8 +246,8 @@ def bar_chart(bars: Sequence[Bar], x: Axis, title: str) -> str:
         start, end = across(0.0), across(bar.value)
         parts.append(_text(left - 8, y + 14, bar.label[:28], "end"))
         parts.append(
-            f'<rect class="{kind}" x="{min(start, end)}" y="{y + 3}" width="{abs(end - start):.1f}" height="16">'
-            f"<title>{escape(bar.label)}: {_number(bar.value, x)}</title></rect>"
+            f'<rect class="{kind}" x="{min(start, end)}" y="{y + 3}" width="{abs(end - start):.1f}" '
+            f'height="16"><title>{escape(bar.label)}: {_number(bar.value, x)}</title></rect>'
         )
         if bar.low is not None and bar.high is not None:
             parts.append(_line("error", across(bar.low), y + 11, across(bar.high), y + 11))
@@ -288,7 +288,8 @@ def parallel_chart(axes: Sequence[Axis], lines: Sequence[ParallelLine], title: s
             f"{x},{scale(value)}" for x, scale, value in zip(places, scales, line.values, strict=True)
         )
         parts.append(
-            f'<polyline class="trace" points="{points}" opacity="{line.opacity:.2f}">{_title(line.title)}</polyline>'
+            f'<polyline class="trace" points="{points}" opacity="{line.opacity:.2f}">'
+            f"{_title(line.title)}</polyline>"
         )
     for axis, x, scale in zip(axes, places, scales, strict=True):
         parts.append(_line("grid", x, TOP, x, HEIGHT - BOTTOM))
@@ -437,7 +438,7 @@ def _round_steps(low: float, high: float, inside: bool) -> list[float]:
 def _decades(low: float, high: float) -> list[float]:
     """Powers of ten between low and high, at most ten of them; within a decade its ends and middle."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    found = [10.0**e for e in range(first, last + 1, 1 + (last - first) // 10)]
+    found = [10.0**e for e in range(first, last + 1, 1 + max(0, last - first) // 10)]
     if len(found) > 1:
         return found
     return [float(f"{value:.2g}") for value in (low, math.sqrt(low * high), high)]

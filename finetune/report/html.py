@@ -144,8 +144,8 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
         spread = row.get("cv_std") or 0.0
         title = ", ".join(f"{n.replace('_', ' ')} {row[n]:.4g}" for n in columns if row[n] is not None)
         mark: Any = "ring" if i == chosen else "dot"
-        error = (row[score] - spread, row[score] + spread) if spread else (None, None)
-        points.append(Point(xs[i], row[score], *error, title, mark))
+        low, high = (row[score] - spread, row[score] + spread) if spread else (None, None)
+        points.append(Point(xs[i], row[score], low, high, title, mark))
     # A grid of powers has its middle near its lower end, a grid of equal steps half-way up.
     log = xs[0] > 0 and xs[len(xs) // 2] < xs[-1] / 4
     name = _NAMES.get(key, key.replace("_", " "))

@@ -1,7 +1,7 @@
 """The search for a probe's options: the L2 of a linear head, or a head with a hidden layer.
 
-A linear head is solved for, and its L2 is chosen along a path; only a hidden layer leaves much to search. So unless
-a head is given, the default is the linear head, and everything drawn has a hidden layer.
+A linear head is solved for, and its L2 is chosen along a path; only a hidden layer leaves much to search. So
+unless a head is given, the default is the linear head, and everything drawn has a hidden layer.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ class Search(Method[SearchOptions]):
     ) -> None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise OptionError("A search runs in one process.", "Start it without accelerate or torchrun.")
-        find_method(method, SEARCHABLE)
+        if find_method(method).name not in SEARCHABLE:
+            raise OptionError(f"{method} has no options to search.", f"Search {', '.join(SEARCHABLE)}.")
         budget = {"trials": trials, "minutes": minutes, "over": over}
         super().__init__(make_options("search", SearchOptions, budget))
         self.name = f"{method}-search"  # type: ignore[misc]

@@ -1,9 +1,9 @@
 """The search itself: optuna draws, prunes and keeps the trials.
 
-There are three stages, each an optuna study: the method's defaults and then drawn options are trained outside the
-first fold; the best of both are cross-validated on more folds, and these decide. The studies lie in one file in the
-folder of an unfinished run. Before each draw the sampler is seeded anew with the number of trials before it, so that
-a search which was interrupted makes the same trials as one that was not.
+There are three stages, each an optuna study: the method's defaults and then drawn options are trained outside
+the first fold; the best of both are cross-validated on more folds, and these decide. The studies lie in one
+file in the folder of an unfinished run. Before each draw the sampler is seeded anew with the number of trials
+before it, so that a search which was interrupted makes the same trials as one that was not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STARTUP = 10
 RUNGS = (0.25, 0.5)
 
 #: It goes on if it is among the best so many percent, once so many trials are complete.
-KEEP_PERCENT, FEWEST = 33.0, 5
+KEEP_PERCENT, FEWEST = 50.0, 5
 
 #: The share of the minutes after which the best are cross-validated.
 SEARCH_SHARE = 0.6
@@ -81,7 +81,7 @@ class Trainer(Protocol):
         """
 
     def n_final_folds(self, seconds_left: float, slowest: float) -> int:
-        """Return on how many folds there is time to cross-validate; `slowest` is the longest trial, in seconds."""
+        """Return on how many folds to cross-validate, given the time left and that of the slowest trial."""
 
 
 @dataclass(frozen=True)

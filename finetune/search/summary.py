@@ -14,7 +14,6 @@ from finetune.search.trials import Trial
 from finetune.space import LogUniform, Space
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from rich.console import Console
 
 __all__ = [
@@ -118,7 +117,9 @@ def difference(a: Trial, b: Trial, task: Task) -> dict[str, float]:
         reach = 1.96 * math.sqrt(spread / (n + 2))
     else:
         mean = total / n
-        sums, k = _group_sums(d - mean, task.train.groups[rows])
+        _, group = np.unique(task.train.groups[rows], return_inverse=True)
+        sums = np.bincount(group, weights=d - mean)
+        k = len(sums)
         reach = float(stdtrit(k - 1, 0.975)) * math.sqrt(k / (k - 1) * float((sums**2).sum())) / n
     return {"accuracy": total / n, "low": mean - reach, "high": mean + reach, "n": n}
 
@@ -131,9 +132,10 @@ def border_warnings(trials: Sequence[Trial], space: Space) -> list[str]:
             continue
         position = parameter.position(best.params[name])
         if not BORDER < position < 1 - BORDER:
+            end = "lower" if position < 0.5 else "upper"
             lines.append(
-                f"The best {words(name)} ({best.params[name]:g}) is at the {'lower' if position < 0.5 else 'upper'} "
-                f"end of what was searched, {parameter.low:g} to {parameter.high:g}: a better one may lie beyond."
+                f"The best {words(name)} ({best.params[name]:g}) is at the {end} end of the range searched, "
+                f"{parameter.low:g} to {parameter.high:g}: a better value may lie beyond it."
             )
     return lines
 
@@ -155,8 +157,8 @@ def sentence(record: dict[str, Any]) -> str:
             f"Only the defaults were tried: loss {default['loss']:.4f}, accuracy {default['accuracy']:.1%}."
         )
     compared = (
-        f"{100 * gain['accuracy']:+.1f} points (95% interval {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}) "
-        f"on {gain['n']} images of {record['folds']} fold{'s' if record['folds'] > 1 else ''}"
+        f"{100 * gain['accuracy']:+.1f} points (95% interval {100 * gain['low']:+.1f} to "
+        f"{100 * gain['high']:+.1f}) on {gain['n']} images of {record['folds']} fold{'s' if record['folds'] > 1 else ''}"
     )
     if record["best_is_default"]:
         return (
@@ -208,8 +210,3 @@ def words(name: str) -> str:
 def _point(trial: Trial) -> dict[str, Any]:
     return {"params": trial.params, "loss": trial.loss, "accuracy": trial.accuracy}
 
-
-def _group_sums(values: NDArray[np.float64], groups: NDArray[Any]) -> tuple[NDArray[np.float64], int]:
-    _, index = np.unique(groups, return_inverse=True)
-    sums = np.bincount(index, weights=values)
-    return sums, len(sums)
