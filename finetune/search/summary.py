@@ -209,4 +209,3 @@ def words(name: str) -> str:
 
 def _point(trial: Trial) -> dict[str, Any]:
     return {"params": trial.params, "loss": trial.loss, "accuracy": trial.accuracy}
-

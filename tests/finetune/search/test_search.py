@@ -134,7 +134,9 @@ def test_an_interrupted_search_continues_from_the_checkpoints(overlapping, tmp_p
 
 
 def test_a_training_that_diverges_never_wins(overlapping):
-    fitted = Search("probe", {**TINY, "lr": 10.0}, trials=12, over=["l2", "activation"]).fit(overlapping, None)
+    fitted = Search("probe", {**TINY, "lr": 10.0}, trials=12, over=["l2", "activation"]).fit(
+        overlapping, None
+    )
     trials = [json.loads(line) for line in fitted.files[TRIALS].splitlines()]
     diverged = [t for t in trials if t["state"] == "diverged"]
     assert diverged
