@@ -201,8 +201,8 @@ def _straddling(held: npt.NDArray[np.bool_], groups: npt.ArrayLike | None) -> st
         return ""
     n = int(np.isin(names[held], both).sum())
     return (
-        f"The data's own split has images of {_counted(len(both), 'group')} on both sides ({both[0]} for one): "
-        f"{n} of the {held.sum()} held-out images, whose accuracy may be too good."
+        f"The data's own split has images of {_counted(len(both), 'group')} on both sides "
+        f"({both[0]} for one): {n} of the {held.sum()} held-out images, whose accuracy may be too good."
     )
 
 

@@ -158,7 +158,8 @@ def sentence(record: dict[str, Any]) -> str:
         )
     compared = (
         f"{100 * gain['accuracy']:+.1f} points (95% interval {100 * gain['low']:+.1f} to "
-        f"{100 * gain['high']:+.1f}) on {gain['n']} images of {record['folds']} fold{'s' if record['folds'] > 1 else ''}"
+        f"{100 * gain['high']:+.1f}) on {gain['n']} images of {record['folds']} "
+        f"fold{'s' if record['folds'] > 1 else ''}"
     )
     if record["best_is_default"]:
         return (

@@ -1,7 +1,8 @@
 """The probe: a linear softmax (or SVM) classifier on a frozen backbone's features.
 
 The regularisation is chosen by cross-validation inside the training split, by the loss on images not trained
-on; then one classifier is fitted to all training images with it. ``head="mlp"`` puts a hidden layer before it.
+on; then one classifier is fitted to all training images with it. ``head="mlp"`` puts a hidden layer before
+it.
 """
 
 from __future__ import annotations

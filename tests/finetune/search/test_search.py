@@ -204,7 +204,8 @@ def test_without_a_default_that_converges_nothing_is_compared(overlapping):
 
 def test_a_best_value_at_the_end_of_its_range_is_said():
     assert border_warnings([trial(lr=0.9, kind="a")], SPACE) == [
-        "The best lr (0.9) is at the upper end of the range searched, 0.0001 to 1: a better value may lie beyond it."
+        "The best lr (0.9) is at the upper end of the range searched, 0.0001 to 1: a better value may lie"
+        " beyond it."
     ]
     assert "lower end" in border_warnings([trial(lr=1.2e-4)], SPACE)[0]
     assert border_warnings([trial(lr=0.01)], SPACE) == []
