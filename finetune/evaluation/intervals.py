@@ -98,7 +98,7 @@ def count_groups(correct: ArrayLike, groups: ArrayLike | None = None) -> GroupCo
     if names.shape != marks.shape:
         raise ValueError(f"{len(names)} groups for {len(marks)} images")
     _, index, n = np.unique(names, return_inverse=True, return_counts=True)
-    return GroupCounts(np.bincount(index, weights=marks), n.astype(np.float64))
+    return GroupCounts(np.bincount(index, weights=marks).astype(np.float64), n.astype(np.float64))
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
