@@ -2,8 +2,8 @@
 
 A. N. Angelopoulos and S. Bates 2021, "A gentle introduction to conformal prediction and distribution-free
 uncertainty quantification", arXiv 2107.07511. How unusual a class is for an image is scored from the
-predicted probabilities. A set holds the classes whose score is at most a threshold, below which the right class
-stays often enough on images that the model was not fitted on.
+predicted probabilities. A set holds the classes whose score is at most a threshold: one that the right class
+rarely exceeds on images that the model was not fitted on.
 """
 
 import math
