@@ -14,8 +14,11 @@ from finetune.evaluation.comparisons import (
     holm,
     mcnemar,
 )
+from finetune.evaluation.coverage import PredictionSets, fit_prediction_sets, groups_needed
 from finetune.evaluation.intervals import AccuracyInterval, accuracy_interval, wilson
 from finetune.evaluation.metrics import ClassScores, Evaluation, evaluate
+from finetune.evaluation.shift import Shift, measure_shift
+from finetune.evaluation.unfamiliar import Unfamiliar
 
 __all__ = [
     "AccuracyInterval",
@@ -24,14 +27,20 @@ __all__ = [
     "Difference",
     "Disagreement",
     "Evaluation",
+    "PredictionSets",
+    "Shift",
+    "Unfamiliar",
     "accuracy_interval",
     "contradiction",
     "corrected_resampled_t",
     "evaluate",
+    "fit_prediction_sets",
     "fit_temperature",
+    "groups_needed",
     "holm",
     "log_softmax",
     "mcnemar",
+    "measure_shift",
     "softmax",
     "wilson",
 ]

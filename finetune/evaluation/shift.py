@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["LEVEL", "Shift", "shift"]
+__all__ = ["LEVEL", "Shift", "measure_shift"]
 
 LEVEL = 0.002
 """Below this p-value the two are of different kinds: a random split comes here once in 500 times.
@@ -55,7 +55,7 @@ class Shift:
         return self.p_value < LEVEL
 
 
-def shift(
+def measure_shift(
     train_features: ArrayLike,
     test_features: ArrayLike,
     train_groups: ArrayLike | None = None,

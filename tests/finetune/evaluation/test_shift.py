@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from finetune.evaluation import shift as module
-from finetune.evaluation.shift import shift
+from finetune.evaluation.shift import measure_shift
 
 
 def _images(rng, n, d=60, groups=None):
@@ -20,7 +20,7 @@ def _images(rng, n, d=60, groups=None):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_random_split_is_no_other_kind(seed):
     X = _images(np.random.default_rng(seed), 300)
-    assert not shift(X[:240], X[240:]).differs
+    assert not measure_shift(X[:240], X[240:]).differs
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -29,7 +29,7 @@ def test_a_random_split_of_groups_is_no_other_kind(seed):
     groups = np.repeat(np.arange(60), rng.integers(1, 10, 60))
     X = _images(rng, len(groups), groups=groups)
     held_out = groups >= 48
-    assert not shift(X[~held_out], X[held_out], groups[~held_out], groups[held_out]).differs
+    assert not measure_shift(X[~held_out], X[held_out], groups[~held_out], groups[held_out]).differs
 
 
 def test_whoever_ignores_the_groups_sees_another_kind():
@@ -37,8 +37,8 @@ def test_whoever_ignores_the_groups_sees_another_kind():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(20), 10)
     X = _images(rng, 200, groups=groups)
-    assert shift(X[:160], X[160:]).differs
-    assert not shift(X[:160], X[160:], groups[:160], groups[160:]).differs
+    assert measure_shift(X[:160], X[160:]).differs
+    assert not measure_shift(X[:160], X[160:], groups[:160], groups[160:]).differs
 
 
 def test_p_values_of_random_splits_are_spread_evenly():
@@ -46,7 +46,7 @@ def test_p_values_of_random_splits_are_spread_evenly():
     found = []
     for _ in range(60):
         X = _images(rng, 100, d=20)
-        found.append(shift(X[:70], X[70:]).p_value)
+        found.append(measure_shift(X[:70], X[70:]).p_value)
     assert abs(np.mean(found) - 0.5) < 0.12  # three standard errors of a uniform mean
     assert np.mean(np.array(found) < 0.1) < 0.22
 
@@ -55,17 +55,17 @@ def test_another_kind_is_seen():
     rng = np.random.default_rng(0)
     X = _images(rng, 300)
     X[240:, :10] *= 0.6
-    found = shift(X[:240], X[240:])
+    found = measure_shift(X[:240], X[240:])
     assert found.differs
     assert found.auc > 0.65
-    assert shift(X[:240], X[240:]) == found
+    assert measure_shift(X[:240], X[240:]) == found
 
 
 def test_held_out_copies_of_training_images_are_no_other_kind():
     rng = np.random.default_rng(0)
     X = _images(rng, 120)
     groups = np.arange(120)
-    assert not shift(X, X[:40], groups, groups[:40]).differs
+    assert not measure_shift(X, X[:40], groups, groups[:40]).differs
 
 
 def test_other_class_proportions_count_only_where_classes_are_not_given():
@@ -75,8 +75,8 @@ def test_other_class_proportions_count_only_where_classes_are_not_given():
     X[y == 1, :5] += 2
     held_out = np.r_[0:20, 150:230]
     train = np.setdiff1d(np.arange(300), held_out)
-    assert shift(X[train], X[held_out]).differs
-    within = shift(X[train], X[held_out], train_labels=y[train], test_labels=y[held_out])
+    assert measure_shift(X[train], X[held_out]).differs
+    within = measure_shift(X[train], X[held_out], train_labels=y[train], test_labels=y[held_out])
     assert not within.differs
 
 
@@ -124,18 +124,18 @@ def test_whole_groups_are_drawn_up_to_the_bound():
 )
 def test_what_cannot_be_compared_is_refused(train, test, message):
     with pytest.raises(ValueError, match=message):
-        shift(train, test)
+        measure_shift(train, test)
 
 
 def test_sides_without_a_class_in_common_are_refused():
     X = np.eye(6)
     with pytest.raises(ValueError, match="no class"):
-        shift(X[:3], X[3:], train_labels=[0, 0, 0], test_labels=[1, 1, 1])
+        measure_shift(X[:3], X[3:], train_labels=[0, 0, 0], test_labels=[1, 1, 1])
     with pytest.raises(ValueError, match="for 6 images"):
-        shift(X[:3], X[3:], [0, 1, 2], [3])
+        measure_shift(X[:3], X[3:], [0, 1, 2], [3])
 
 
 def test_one_image_on_a_side_is_no_evidence():
     X = _images(np.random.default_rng(0), 8)
-    assert not shift(X[:7], X[7:]).differs
-    assert not shift(np.ones((3, 4)), np.ones((2, 4))).differs
+    assert not measure_shift(X[:7], X[7:]).differs
+    assert not measure_shift(np.ones((3, 4)), np.ones((2, 4))).differs
