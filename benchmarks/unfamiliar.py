@@ -65,6 +65,7 @@ def _two_columns(logits):
 
 SCORES = {
     "neighbour 1": neighbour(1),
+    "neighbour 2": neighbour(2),
     "neighbour 5": neighbour(5),
     "max softmax": classifier(lambda z: -np.exp(z.max(axis=1) - logsumexp(z, axis=1))),
     "energy": classifier(lambda z: -logsumexp(z, axis=1)),

@@ -17,6 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Unfamiliar"]
 
+DEFAULT_K = 2
+"""Which nearest neighbour counts. With the first, one odd training image makes others look familiar: trained
+on ants and bees, it rejects 94% of photographs of magnetic tiles, and the second all of them.
+"""
+
 MAX_REFERENCES = 2000
 """Training images that are kept for comparison: 5 MB with 1,280 features."""
 
@@ -46,7 +51,12 @@ class Unfamiliar:
 
     @classmethod
     def fit(
-        cls, features: ArrayLike, groups: ArrayLike | None = None, *, k: int = 1, random_state: int = 0
+        cls,
+        features: ArrayLike,
+        groups: ArrayLike | None = None,
+        *,
+        k: int = DEFAULT_K,
+        random_state: int = 0,
     ) -> Self:
         """Keep training images, and measure how far apart they are.
 

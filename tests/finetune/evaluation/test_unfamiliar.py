@@ -45,7 +45,8 @@ def test_images_of_another_kind_are_told():
 def test_distances_and_p_values_by_hand():
     # Directions at 0, 10, 30 and 60 degrees; nearest neighbours at 10, 10, 20 and 30 degrees.
     angles = np.radians([0, 10, 30, 60])
-    fitted = Unfamiliar.fit(np.stack([np.cos(angles), np.sin(angles)], axis=1) * [[1], [2], [3], [4]])
+    lengths = [[1], [2], [3], [4]]  # do not matter
+    fitted = Unfamiliar.fit(np.stack([np.cos(angles), np.sin(angles)], axis=1) * lengths, k=1)
     np.testing.assert_allclose(fitted.distances, 1 - np.cos(np.radians([10, 10, 20, 30])), atol=1e-3)
     new = np.radians([5, 75, 45.5, 90, 180])  # nearest at 5, 15, 14.5, 30 (but for rounding) and 120 degrees
     p = fitted.predict(np.stack([np.cos(new), np.sin(new)], axis=1))
