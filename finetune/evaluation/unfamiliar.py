@@ -34,20 +34,20 @@ class Unfamiliar:
 
     Attributes
     ----------
-    references : array of float16, shape (r, d)
+    references : array of float16, shape (n, d)
         Features of training images, scaled to length 1.
     k : int
         Which nearest neighbour counts.
     distances : array of float32, shape (n,)
-        Distance of every training image to its k-th nearest reference of another group, ascending.
-    p_values : array of float32, shape (n + 1,)
+        Distance of every reference to the k-th nearest of another group, ascending.
+    p_values : array of float64, shape (n + 1,)
         ``p_values[i]`` belongs to a distance above ``distances[:i]`` and not above ``distances[i:]``.
     """
 
     references: NDArray[np.float16]
     k: int
     distances: NDArray[np.float32]
-    p_values: NDArray[np.float32]
+    p_values: NDArray[np.float64]
 
     @classmethod
     def fit(
@@ -71,7 +71,7 @@ class Unfamiliar:
         k : int
             Which nearest neighbour counts; fewer where there are no more references outside a group.
         random_state : int
-            Seed of the choice of references, whole groups, where there are more than 2,000 images.
+            Seed of the choice of 2,000 images, where there are more.
 
         Returns
         -------
@@ -89,18 +89,20 @@ class Unfamiliar:
             raise ValueError(
                 f"need features (n, d), a group an image and k >= 1, got {x.shape}, {len(index)}, {k}"
             )
+        if len(x) > MAX_REFERENCES:
+            kept = np.sort(np.random.default_rng(random_state).permutation(len(x))[:MAX_REFERENCES])
+            x, index = x[kept], np.unique(index[kept], return_inverse=True)[1]
         sizes = np.bincount(index)
         if len(sizes) < 2:
             raise ValueError("need images of at least two groups")
-        kept = _references(index, sizes, np.random.default_rng(random_state))
-        references = _unit(x[kept]).astype(np.float16)
-        k = min(k, len(kept) - int(np.bincount(index[kept]).max()))
-        distances = _nearest(x, references, k, index, index[kept])
+        references = _unit(x).astype(np.float16)
+        k = min(k, len(x) - int(sizes.max()))
+        distances = _nearest(x, references, k, index)
         order = np.argsort(distances, kind="stable")
         weights = 1 / sizes[index[order]]
         # The new image's own group counts as at least as far, so that p is never 0.
         tail = np.append(np.cumsum(weights[::-1])[::-1], 0)
-        p_values = ((1 + tail) / (len(sizes) + 1)).astype(np.float32)
+        p_values = (1 + tail) / (len(sizes) + 1)
         return cls(references, k, distances[order], p_values)
 
     @property
@@ -131,7 +133,7 @@ class Unfamiliar:
         if x.ndim != 2 or x.shape[1] != self.references.shape[1]:
             raise ValueError(f"need features (m, {self.references.shape[1]}), got {x.shape}")
         distances = _nearest(x, self.references, self.k)
-        return self.p_values[np.searchsorted(self.distances, distances, side="left")].astype(np.float64)
+        return self.p_values[np.searchsorted(self.distances, distances, side="left")]
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything as arrays, to be stored beside a model."""
@@ -148,17 +150,6 @@ class Unfamiliar:
         return cls(arrays["references"], int(arrays["k"]), arrays["distances"], arrays["p_values"])
 
 
-def _references(
-    index: NDArray[np.int64], sizes: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Rows of whole groups, in random order, up to the bound; at least two groups."""
-    if len(index) <= MAX_REFERENCES:
-        return np.arange(len(index))
-    order = rng.permutation(len(sizes))
-    n_groups = max(int(np.searchsorted(np.cumsum(sizes[order]), MAX_REFERENCES, side="right")), 2)
-    return np.flatnonzero(np.isin(index, order[:n_groups]))
-
-
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
@@ -168,15 +159,14 @@ def _nearest(
     references: NDArray[np.float16],
     k: int,
     groups: NDArray[np.int64] | None = None,
-    reference_groups: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Cosine distance to the k-th nearest reference, of another group where groups are given."""
+    """Cosine distance to the k-th nearest reference, or to that of another group if x are the references."""
     kept = references.astype(np.float32)
     found = np.empty(len(x), dtype=np.float32)
     for start in range(0, len(x), _BLOCK):
         rows = slice(start, start + _BLOCK)
         distances = 1 - _unit(x[rows]) @ kept.T
-        if groups is not None and reference_groups is not None:
-            distances[groups[rows, None] == reference_groups] = np.inf
+        if groups is not None:
+            distances[groups[rows, None] == groups] = np.inf
         found[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1]
     return found

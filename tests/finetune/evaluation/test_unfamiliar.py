@@ -42,6 +42,13 @@ def test_images_of_another_kind_are_told():
     assert fitted.lowest == pytest.approx(1 / 101)
 
 
+def test_nineteen_images_are_enough_for_the_level_of_one_in_twenty():
+    rng = np.random.default_rng(0)
+    for n, enough in ((18, False), (19, True)):
+        p = Unfamiliar.fit(_images(rng, n)).predict(_images(rng, 5, centre=-1.0))
+        assert np.all(p <= 0.05) == enough
+
+
 def test_distances_and_p_values_by_hand():
     # Directions at 0, 10, 30 and 60 degrees; nearest neighbours at 10, 10, 20 and 30 degrees.
     angles = np.radians([0, 10, 30, 60])
@@ -81,15 +88,15 @@ def test_few_groups_lower_k_and_one_is_refused():
         Unfamiliar.fit(X, [0] * 6)
 
 
-def test_more_than_two_thousand_images_are_subsampled_by_whole_groups(monkeypatch):
+def test_more_than_two_thousand_images_are_subsampled(monkeypatch):
     monkeypatch.setattr(unfamiliar, "MAX_REFERENCES", 60)
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(70), 3)
     X = _images(rng, 210, groups)
     fitted = Unfamiliar.fit(X, groups)
     assert len(fitted.references) == 60
-    assert len(fitted.distances) == 210
-    assert np.mean(fitted.predict(_images(rng, 300)) <= 0.05) < 0.12
+    assert len(fitted.distances) == 60
+    assert np.mean(fitted.predict(_images(rng, 300)) <= 0.1) < 0.3
     again = Unfamiliar.fit(X, groups)
     assert np.array_equal(again.references, fitted.references)
     assert not np.array_equal(Unfamiliar.fit(X, groups, random_state=1).references, fitted.references)
@@ -105,7 +112,7 @@ def test_it_survives_storing():
         "references": "float16",
         "k": "int64",
         "distances": "float32",
-        "p_values": "float32",
+        "p_values": "float64",
     }
 
 
