@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from finetune.data import demo
-from finetune.data.dataset import read
+from finetune.data.read import read
 from zoo.errors import DataError
 from zoo.images.decode import open_image
 
