@@ -85,11 +85,6 @@ def test_one_group_cannot_be_split():
         folds([0, 1] * 10, groups=["all"] * 20)
 
 
-def test_a_class_in_one_group_cannot_be_cross_validated():
-    with pytest.raises(DataError, match=r"one group only.*name another grouping"):
-        folds([0] * 10 + [1] * 4, groups=[*"aabbccddee", *"aaaa"])
-
-
 def test_groups_that_leave_a_class_in_one_fold():
     """Three groups, two folds, and each two of the groups share a class: two of them share a fold."""
     groups = np.array(["a", "b", "b", "c", "c", "a"])
