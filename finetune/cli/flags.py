@@ -69,8 +69,8 @@ class DataFlags:
     group_by: Annotated[
         str | None,
         Parameter(
-            help="A column of the table, or a pattern whose first (group) names the subject in an image's"
-            " path: images of one subject never straddle a split."
+            help="A column of the table, or a regular expression whose parentheses enclose the group's name in"
+            " an image's path: images of one group stay together in every split and fold."
         ),
     ] = None
     labels: Annotated[

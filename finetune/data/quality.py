@@ -67,7 +67,7 @@ def _smallness(rows: Array) -> Array:
 
 RULES = (
     Rule(
-        "dark", lambda rows: -column(rows, "bright_end"), -0.33, 0.02,
+        "dark", lambda rows: -np.log(column(rows, "bright_end") + 1e-3), -np.log(0.33), 0.1,
         "image is very dark", "images are very dark",
     ),
     Rule(

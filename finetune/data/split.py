@@ -143,7 +143,7 @@ def folds(
     seed : int
         Not negative; equal seeds give equal folds.
     repeats : int
-        How often to deal anew.
+        How often to deal again.
 
     Returns
     -------
