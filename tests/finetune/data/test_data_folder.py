@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.data.dataset import check_counts, fingerprint, read
+from finetune.data.dataset import fingerprint
+from finetune.data.read import check_counts, read
 from zoo.errors import DataError
 from zoo.images.scan import natural_key, scan
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 
 
 def lay(root, *names):
@@ -34,7 +35,7 @@ def test_first_level_folders_are_classes(tmp_path):
     found = read(root)
     assert found.classes == ("cat", "dog")
     assert found.counts == {"cat": 4, "dog": 3}
-    assert found.parts is None
+    assert found.splits is None
     assert found.ignored == 1
     assert "cat/tuesday/deep/x.png" in found.names
 
@@ -64,30 +65,41 @@ def test_hidden_things_and_litter_are_ignored(tmp_path):
     assert found.ignored >= 5
 
 
-@pytest.mark.parametrize("held_out", ["val", "valid", "validation", "test", "Test"])
-def test_parts(tmp_path, held_out):
-    classes(tmp_path / "train", "cat", "dog")
+@pytest.mark.parametrize(
+    ("train", "held_out"),
+    [
+        ("train", "val"),
+        ("train", "valid"),
+        ("Training", "Validation"),
+        ("TRAIN", "dev"),
+        ("training", "testing"),
+        ("train", "Test"),
+        ("trn", "hold-out"),
+    ],
+)
+def test_split_folders(tmp_path, train, held_out):
+    classes(tmp_path / train, "cat", "dog")
     classes(tmp_path / held_out, "dog", n=2)
     found = read(tmp_path)
     assert found.classes == ("cat", "dog")
-    assert (found.parts == "test").sum() == 2
-    assert set(found.labels[found.parts == "test"]) == {1}  # aligned by name
-    assert found.parts_from == "folders"
+    assert (found.splits == "test").sum() == 2
+    assert set(found.labels[found.splits == "test"]) == {1}  # aligned by name
+    assert found.splits_from == "folders"
 
 
-def test_with_test_there_val_joins_the_training_part(tmp_path):
+def test_with_test_there_val_joins_the_training_split(tmp_path):
     for part, n in (("train", 3), ("val", 2), ("test", 1)):
         classes(tmp_path / part, "cat", "dog", n=n)
     found = read(tmp_path)
-    assert (found.parts == "train").sum() == 10
-    assert (found.parts == "test").sum() == 2
+    assert (found.splits == "train").sum() == 10
+    assert (found.splits == "test").sum() == 2
 
 
 def test_train_alone_is_a_plain_folder(tmp_path):
     classes(tmp_path / "train", "cat", "dog")
     found = read(tmp_path)
     assert found.classes == ("cat", "dog")
-    assert found.parts is None
+    assert found.splits is None
 
 
 @pytest.mark.parametrize(
@@ -98,8 +110,8 @@ def test_train_alone_is_a_plain_folder(tmp_path):
         (["cat/0.png", "cat/1.png", "cat/2.png"], "only one class"),
         ([f"cat/{i}.png" for i in range(5)] + ["dog/0.png", "dog/1.png"], "'dog' (2)"),
         (
-            ["train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "train/dog/1.png", "val/Dog/0.png"],
-            "Dog",
+            ["train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "train/dog/1.png", "val/Dogs/0.png"],
+            "'Dogs' (is it train's 'dog'?)",
         ),
         (["train/cat/0.png", "train/cat/1.png", "train/dog/0.png", "val/dog/0.png"], "'dog' (1)"),
         (["val/cat/0.png", "val/dog/0.png"], "no train/"),
@@ -151,11 +163,11 @@ def test_dropping_unreadable_images(tmp_path):
         ("3.png", "truncated"),
     ]
     assert rest.classes == found.classes
-    with pytest.raises(DataError, match="cat"):
-        found.drop([0, 1], ["bad", "bad"])
-    with pytest.raises(DataError, match="bad"):
-        found.drop(range(8), ["bad"] * 8)
     check_counts(rest)
+    with pytest.raises(DataError, match="cat"):
+        check_counts(found.drop([0, 1], ["bad", "bad"]))
+    with pytest.raises(DataError, match="bad"):
+        check_counts(found.drop(range(8), ["bad"] * 8))
 
 
 def test_fingerprint_knows_content_not_place(tmp_path):
@@ -166,6 +178,77 @@ def test_fingerprint_knows_content_not_place(tmp_path):
     order = np.array([2, 1, 0, 5, 4, 3])
     assert fingerprint(one.subset(order), [digests[i] for i in order]) == fingerprint(one, digests)
     assert fingerprint(one, digests[::-1]) != fingerprint(one, digests)  # other labels
+
+
+def kinds(dataset):
+    return {notice.kind: notice for notice in dataset.notices}
+
+
+def test_files_and_folders_that_are_not_used_are_noted(tmp_path):
+    classes(tmp_path / "train", "cat", "dog")
+    classes(tmp_path / "val", "cat")
+    lay(tmp_path, "montage.jpg", "train/README.md", "train/.hidden", "train/bird/", "masks/0.png")
+    found = kinds(read(tmp_path))
+    assert set(found["ignored files"].examples) == {"montage.jpg", "train/README.md"}
+    assert found["ignored files"].message.startswith("2 files lie beside the class folders and are ignored (")
+    assert found["empty folders"].examples == ("train/bird",)
+    assert found["unused folders"].examples == ("masks/",)
+    assert found["missing classes"].examples == ("dog",)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "kind"),
+    [
+        ("top", ("fruit", "nut"), "nested folders"),
+        ("leaf", ("almond", "apple", "nut", "other"), "merged folders"),
+        ("path", ("fruit/apple", "fruit/other", "nut", "nut/almond", "nut/other"), None),
+    ],
+)
+def test_which_folder_is_the_class(tmp_path, labels, expected, kind):
+    classes(tmp_path, "fruit/apple", "fruit/other", "nut/almond", "nut/other", "nut")
+    found = read(tmp_path, labels)
+    assert found.classes == expected
+    assert len(found) == 15
+    assert [notice.kind for notice in found.notices] == ([kind] if kind else [])
+    if labels == "top":
+        message = found.notices[0].message
+        assert message.startswith("2 class folders hold 4 folders with images (fruit/apple, fruit/other, …).")
+        assert "--labels leaf" in message
+        assert found.notices[0].count == 4
+
+
+def test_leaf_classes_of_splits_are_aligned_by_name(tmp_path):
+    for split, n in (("train", 3), ("test", 1)):
+        classes(tmp_path / split, "fruit/apple", "nut/almond", n=n)
+    found = read(tmp_path, "leaf")
+    assert found.classes == ("almond", "apple")
+    assert found.labels[found.splits == "test"].tolist() == [0, 1]
+    assert [path.parent.name for path in found.paths[-2:]] == ["almond", "apple"]
+
+
+def test_class_names_that_are_written_differently_are_matched(tmp_path):
+    composed, decomposed = "Cr\u00e8me", "Cre\u0300me"
+    classes(tmp_path / "train", composed, "two words", "dog")
+    classes(tmp_path / "test", decomposed.lower(), " two  words", "dog", n=1)
+    found = read(tmp_path)
+    assert found.classes == (composed, "dog", "two words")
+    assert sorted(found.labels[found.splits == "test"].tolist()) == [0, 1, 2]
+    assert kinds(found)["class names"].count == 2
+
+
+def test_val_that_joins_training_takes_its_spelling(tmp_path):
+    for split, name in (("Val", "DOG"), ("train", "dog"), ("test", "Dog")):
+        classes(tmp_path / split, "cat", name, n=2)
+    found = read(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert found.counts == {"cat": 6, "dog": 6}
+
+
+def test_names_that_could_mean_two_classes_are_not_guessed(tmp_path):
+    classes(tmp_path / "train", "dog", "Dog")
+    classes(tmp_path / "val", "DOG")
+    with pytest.raises(DataError, match="'DOG'"):
+        read(tmp_path)
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the example photographs are not here")

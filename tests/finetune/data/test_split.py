@@ -60,8 +60,8 @@ def test_folds_shrink_to_the_smallest_class():
         folds([0] * 20 + [1])
 
 
-def test_own_parts_stand():
-    split = hold_out([0, 0, 1, 1], parts=["train", "test", "train", "test"], parts_from="column")
+def test_own_split_stands():
+    split = hold_out([0, 0, 1, 1], splits=["train", "test", "train", "test"], splits_from="column")
     assert split.test.tolist() == [1, 3]
     assert split.kind == "column"
 
@@ -83,3 +83,17 @@ def test_one_group_cannot_be_split():
         hold_out([0, 1] * 10, groups=["all"] * 20)
     with pytest.raises(DataError):
         folds([0, 1] * 10, groups=["all"] * 20)
+
+
+def test_groups_that_leave_a_class_in_one_fold():
+    """Three groups, two folds, and each two of the groups share a class: two of them share a fold."""
+    groups = np.array(["a", "b", "b", "c", "c", "a"])
+    with pytest.raises(DataError, match="in one fold"):
+        folds([0, 0, 1, 1, 2, 2], groups=groups)
+
+
+def test_a_group_on_both_sides_of_a_given_split_is_said():
+    split = hold_out([0, 0, 1, 1, 0], ["train", "test", "train", "test", "test"], [*"aabcd"])
+    assert split.test.tolist() == [1, 3, 4]
+    assert "1 group on both sides (a for one): 1 of the 3 held-out images" in split.warning
+    assert not hold_out([0, 0, 1, 1], ["train", "test", "train", "test"], [*"abcd"]).warning
