@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from zoo.engines.notes import versions
 
 from zoo.backbone import load
 from zoo.engines.machine import machine
-from zoo.engines.notes import versions
 from zoo.images.decode import Source, open_image
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ants-bees"

@@ -39,8 +39,9 @@ from finetune.runs import (
 from finetune.strategies import STRATEGIES, make_options
 from zoo.backbone import Backbone, load
 from zoo.errors import DataError
-from zoo.features.extract import Extraction, compute, threads
+from zoo.features.extract import Extraction, compute
 from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.parallel import threads
 from zoo.registry.registry import Registry
 
 if TYPE_CHECKING:

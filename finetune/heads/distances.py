@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.features.extract import threads
+from zoo.parallel import threads
 
 __all__ = ["DISTANCES", "lengths", "ranks", "ranks_within"]
 

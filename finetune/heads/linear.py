@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.features.extract import threads
+from zoo.parallel import threads
 
 __all__ = ["LOSSES", "Linear", "Problems", "hinge", "one_blas_thread", "softmax_loss", "solve"]
 

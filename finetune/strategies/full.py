@@ -19,7 +19,7 @@ from finetune.training.settings import Defaults, Settings
 from finetune.training.sources import Phases, Pictures, batches
 from finetune.training.team import Team
 from zoo.backbone import Backbone
-from zoo.engines.memory import keep_freed_memory
+from zoo.engines.memory import freed_memory_kept
 
 __all__ = ["Options", "Prepared", "defaults", "finished", "fit", "prepare", "trained"]
 
@@ -52,6 +52,7 @@ class Options(Settings):
                 raise OptionError(f"Images {side} pixels a side are no use.", f"Give --{name} 32 to 2048.")
 
 
+@freed_memory_kept()
 def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
     """Train the whole network.
 
@@ -114,7 +115,6 @@ def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Pre
     -------
     Prepared
     """
-    keep_freed_memory()
     network = build(backbone, len(task.classes), task.seed).to(team.device)
     parts.freeze_all_but(network, trained(network, backbone, options), options.bn)
     own = backbone.preprocess

@@ -22,7 +22,7 @@ from finetune.training.settings import Defaults, Settings
 from finetune.training.sources import Activations
 from finetune.training.team import Team
 from zoo.backbone import Backbone
-from zoo.engines.memory import keep_freed_memory
+from zoo.engines.memory import freed_memory_kept
 
 __all__ = ["Options", "defaults", "fit", "prepare", "trained"]
 
@@ -59,6 +59,7 @@ class Options(Settings):
             )
 
 
+@freed_memory_kept()
 def fit(task: Task, backbone: Backbone, options: Options) -> Finetuned:
     """Train the last layers.
 
@@ -97,7 +98,6 @@ def prepare(task: Task, backbone: Backbone, options: Options, team: Team) -> Pre
     -------
     Prepared
     """
-    keep_freed_memory()
     network = build(backbone, len(task.classes), task.seed)
     parts.freeze_all_but(network, trained(network, backbone, options), options.bn)
     size = backbone.preprocess.input_size

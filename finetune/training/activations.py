@@ -16,14 +16,16 @@ from PIL import Image
 
 from finetune.training.augment import Augment
 from finetune.training.cut import Cut
-from zoo.backbone import Backbone
-from zoo.features.fill import fill
-from zoo.features.spaces import BackboneSpace
+from zoo.backbone import Backbone, Stage
+from zoo.engines import FeatureTap
+from zoo.features.fill import compute
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.decode import Box
 
 __all__ = ["ViewSpace", "activations", "most_views"]
 
 
-class ViewSpace:
+class ViewSpace(Space):
     """The frozen part's output for one view of a picture.
 
     Parameters
@@ -55,7 +57,12 @@ class ViewSpace:
         view = {"number": self._number, "augment": self._augment.key, "seed": self._seed}
         return {**self._front.identity, "view": view}
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def base(self) -> Space:
+        """What computes the rows of all views."""
+        return self._front
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
         """Make the view of a picture; chance is a function of its pixels, and not of its place."""
         if self._augment is None or not self._number:
             return np.asarray(self._front.prepare(image))
@@ -67,7 +74,7 @@ class ViewSpace:
         return np.asarray(self._front.run(batch))
 
 
-class TorchFront:
+class TorchFront(Space):
     """The frozen part run by torch, where it does not end with a module's output.
 
     Parameters
@@ -78,11 +85,19 @@ class TorchFront:
 
     def __init__(self, backbone: Backbone, cut: Cut) -> None:
         self.width = int(np.prod(cut.shape))
-        self.prepare = backbone.preprocess
-        self.identity = {**backbone.identity, "cut": f"{cut.head.code}", "precision": "fp32"}  # type: ignore[union-attr]
-        self._head = cut.head
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.prepare.mean, self.prepare.std))
+        self._backbone, self._head = backbone, cut.head
+        preprocess = backbone.preprocess
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the rows depend on besides the image."""
+        return {**self._backbone.identity, "cut": f"{self._head.code}", "precision": "fp32"}  # type: ignore[union-attr]
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Resize and crop an RGB image as the network expects it."""
+        return self._backbone.preprocess(image, box)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn images, (n, height, width, 3), into rows, (n, width)."""
@@ -96,11 +111,8 @@ def front(backbone: Backbone, cut: Cut, engine: str, precision: str, say: Callab
     if cut.module and len(cut.shape) == 3:
         channels, height, _ = cut.shape
         reduction = backbone.preprocess.input_size[0] // height
-        stage = {"module": cut.module, "reduction": reduction, "channels": channels}
-        tapped = Backbone.__new__(Backbone)
-        tapped.__dict__.update(backbone.__dict__)
-        tapped.config = {**backbone.config, "stages": [stage]}
-        space = BackboneSpace(tapped, engine, precision, say, (cut.module,), "none")
+        tap = FeatureTap(Stage(cut.module, reduction, channels), "none")
+        space = BackboneSpace(backbone, engine, precision, say, {cut.module: tap})
         if space.width == np.prod(cut.shape):
             return space
     return TorchFront(backbone, cut)
@@ -131,7 +143,7 @@ def activations(paths: Sequence[Path], spaces: Sequence[ViewSpace]) -> list[NDAr
     UnreadableImage
         If a picture cannot be read any more.
     """
-    filled = fill(paths, spaces)
+    filled = compute(paths, spaces)
     if filled.skipped:
         raise next(iter(filled.skipped.values()))
     views = [np.empty((len(paths), space.width), np.float16) for space in spaces]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import sklearn.datasets
 from PIL import Image
+from zoo.cache.eviction import asked_limit, bytes_of, keep_within_limit, limit_of
 
 import zoo.features.store
-from zoo.cache.eviction import asked_limit, bytes_of, keep_within_limit, limit_of
 from zoo.cache.folders import CacheError, cache_folder
 from zoo.cache.inventory import inventory, leftovers
 from zoo.cache.lease import Hold, remove_unused

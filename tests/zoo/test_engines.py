@@ -13,18 +13,18 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 from torch import nn
+from zoo.engines.bf16 import CLOSE, cuts, worst_cosine
+from zoo.engines.readout import UnknownLayerError
+from zoo.engines.rounding import round_kernels
 
 import zoo
 from zoo.engines import BATCH, ENGINES, EngineError, Readout, build, choice
-from zoo.engines.bf16 import CLOSE, cuts, worst_cosine
 from zoo.engines.contract import installed
 from zoo.engines.converted import _compare
 from zoo.engines.fold import fold
 from zoo.engines.graph import Graph, evaluate
 from zoo.engines.machine import has_bf16
 from zoo.engines.photographs import photographs
-from zoo.engines.readout import UnknownLayerError
-from zoo.engines.rounding import round_kernels
 from zoo.errors import ZooError
 from zoo.features.spaces import BackboneSpace
 

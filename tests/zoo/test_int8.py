@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from zoo.engines.bf16 import worst_cosine
 
 import zoo
 from zoo.engines import EngineError, Readout, build, choice, contract, openvino_engine
-from zoo.engines.bf16 import worst_cosine
 from zoo.engines.contract import installed
 from zoo.engines.int8 import CLOSE_INT8, quantise
 from zoo.engines.machine import has_int8

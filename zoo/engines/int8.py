@@ -5,9 +5,10 @@ on photographs that are always the same, so that features stay a function of net
 A rounded kernel's response is off by about the same for every image: the rounding errors times the mean input
 of each channel, which those photographs tell, and that is subtracted again.
 
-EfficientNet-Lite0's first depthwise convolution does not bear it: with its stem and first stage in float32
+EfficientNet-Lite0's first depthwise convolution loses too much: with its stem and first stage in float32
 the worst photograph's features had a cosine of 0.997 with those of float32, all in int8 0.96 (0.92 without
-the subtraction). As with bf16 (:mod:`zoo.engines.bf16`), the fewest stages stay float32 that make it close.
+the subtraction). As with bf16 (:mod:`zoo.engines.precisions`), the fewest stages stay float32 that make it
+close.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -143,9 +144,9 @@ def _round_weights(layer: Any, mean: Array) -> None:
     else:
         shift = error @ mean if by_rows else mean @ error
     targets = list(layer.output(0).get_target_inputs())
-    mended = opset13.subtract(layer.output(0), opset13.constant(shift.astype(np.float32)))
+    corrected = opset13.subtract(layer.output(0), opset13.constant(shift.astype(np.float32)))
     for target in targets:
-        target.replace_source_output(mended.output(0))
+        target.replace_source_output(corrected.output(0))
     # 255 levels: as many below zero as above.
     layer.input(1).replace_source_output(_rounded(given, -largest, largest, 255))
 
