@@ -122,8 +122,10 @@ class Backbone:
         In evaluation mode, and no parameter requires a gradient.
         """
         import timm
+        import torch
 
-        model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
+        with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
+            model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
         model.reset_classifier(0)
         frozen: torch.nn.Module = model.eval().requires_grad_(False)
         return frozen

@@ -48,12 +48,13 @@ def quantise(network: "openvino.Model", front: "openvino.Model | None", pixels: 
     """
     spared = {node.get_friendly_name() for node in front.get_ops()} if front else set()
     layers = [node for node in _layers(network) if node.get_friendly_name() not in spared]
-    inputs = {_key(_source(layer)): _source(layer) for layer in layers}
+    sources = [_source(layer) for layer in layers]
+    inputs = {_key(source): source for source in sources}
     ranges = _ranges(network, list(inputs.values()), pixels)
-    for layer in layers:
-        _round_weights(layer, mean=ranges[_key(_source(layer))][2])
     for key, value in inputs.items():
         _round_activations(value, *ranges[key][:2])
+    for layer, source in zip(layers, sources, strict=True):
+        _round_weights(layer, mean=ranges[_key(source)][2])
     network.validate_nodes_and_infer_types()
 
 

@@ -57,12 +57,14 @@ def write_model_folder(
     WeightsError
         If the file cannot be read, does not fit the network exactly, or holds NaN or infinities.
     """
+    import torch
     from timm.models import save_for_hf
 
-    if config is not None:
-        model = _from_config(weights, config)
-    else:
-        model = _from_architecture(weights, architecture, keymap)
+    with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
+        if config is not None:
+            model = _from_config(weights, config)
+        else:
+            model = _from_architecture(weights, architecture, keymap)
     _check_finite(model, weights)
     # What was loaded is now the model's own; in the configuration it would only be written out again.
     model.pretrained_cfg.pop("state_dict", None)
