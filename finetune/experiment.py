@@ -229,7 +229,7 @@ def prepare(
     from finetune.data.split import folds, hold_out
     from finetune.data.statistics import ImageStatistics
     from zoo.backbone import load
-    from zoo.features.extract import compute
+    from zoo.features.fill import compute
     from zoo.features.spaces import BackboneSpace, RawPixels
 
     log = log or (lambda line: None)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from zoo.cache.folders import cache_folder
 from zoo.errors import DataError
-from zoo.images.decode import raw_pixels
+from zoo.images.preprocess import raw_pixels
 
 __all__ = ["demo_folder"]
 

@@ -53,7 +53,7 @@ def masks_beside_photographs(dataset: Dataset) -> NDArray[np.int64]:
 
 def _flat_ones(dataset: Dataset, pairs: list[list[int]]) -> list[int]:
     """Of files with one stem, those that are flat where another is not."""
-    from zoo.features.extract import compute
+    from zoo.features.fill import compute
 
     if not pairs:
         return []

@@ -48,11 +48,11 @@ def test_npz(tmp_path):
 
 
 def test_npy_can_be_mapped(tmp_path):
-    write_output(tmp_path / "f.npy", table(widths={"stages.1": 2, "features": 3}))
+    write_output(tmp_path / "f.npy", table(widths={"stages.1": 2, "last": 3}))
     mapped = np.load(tmp_path / "f.npy", mmap_mode="r")
     assert np.array_equal(mapped, X)
     about = json.loads((tmp_path / "f.npy.json").read_text(encoding="utf-8"))
-    assert about["columns"] == {"stages.1": [0, 2], "features": [2, 5]}
+    assert about["columns"] == {"stages.1": [0, 2], "last": [2, 5]}
     assert about["y"] == Y.tolist()
     assert about["classes"] == ["ä", "b"]
     assert about["paths"] == table().paths
@@ -88,9 +88,9 @@ def test_several_layers_are_several_arrays(tmp_path):
 
     parquet = pytest.importorskip("pyarrow.parquet")
     for suffix in SUFFIXES:
-        write_output(tmp_path / f"f{suffix}", table(widths={"stages.1": 2, "features": 3}))
+        write_output(tmp_path / f"f{suffix}", table(widths={"stages.1": 2, "last": 3}))
     columns = parquet.read_table(tmp_path / "f.parquet")
-    for name, expected in {"stages.1": X[:, :2], "features": X[:, 2:]}.items():
+    for name, expected in {"stages.1": X[:, :2], "last": X[:, 2:]}.items():
         assert np.array_equal(np.load(tmp_path / "f.npz")[name], expected)
         assert np.array_equal(load_file(tmp_path / "f.safetensors")[name], expected)
         assert np.array_equal(np.stack(columns[name].to_numpy()), expected)

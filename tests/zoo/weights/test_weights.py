@@ -13,8 +13,10 @@ import torch
 from hub_server import COMMIT, Hub, serve
 from safetensors.torch import load_file, save_file
 
+from zoo.cache.folders import cache_folder
 from zoo.errors import WeightsError
-from zoo.registry.registry import Entry, HubSource, PackageSource, PathSource, load_registry, resolve
+from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource
+from zoo.registry.registry import load_registry, resolve
 from zoo.weights.keymaps import efficientnet_lite_pytorch, rename
 from zoo.weights.ready import ReadyModel, available, locate, ready
 
@@ -177,7 +179,7 @@ def test_nothing_half_made_is_left(broken_files: dict[str, Path], empty_cache: P
     entry = make("tf_efficientnet_lite0.in1k", PathSource(file=broken_files["nan.safetensors"]))
     with pytest.raises(WeightsError):
         ready(entry)
-    assert [path for path in (empty_cache / "models").iterdir() if path.suffix != ".lock"] == []
+    assert [path for path in cache_folder("models").iterdir() if path.suffix != ".lock"] == []
 
 
 # Packages
@@ -319,7 +321,7 @@ def test_the_hub_clients_cache_is_enough_offline(
 
 def test_a_damaged_download_is_refused_and_removed(hub: Hub, empty_cache: Path) -> None:
     hub.damaged.add((REPO, "model.safetensors"))
-    with pytest.raises(WeightsError, match="damaged on its way"):
+    with pytest.raises(WeightsError, match="damaged during the download"):
         ready(ON_HUB)
     assert not available(ON_HUB)
     hub.damaged.clear()
@@ -328,7 +330,7 @@ def test_a_damaged_download_is_refused_and_removed(hub: Hub, empty_cache: Path) 
 
 def test_a_pinned_digest_is_stronger_than_the_hubs_word(hub: Hub, empty_cache: Path) -> None:
     entry = make("tf_efficientnet_lite0.in1k", HubSource(repo=REPO, sha256="0" * 64))
-    with pytest.raises(WeightsError, match="is not the file the registry means"):
+    with pytest.raises(WeightsError, match="is not the file that the registry describes"):
         ready(entry)
 
 

@@ -106,7 +106,7 @@ def test_a_cache_that_cannot_be_written_is_said(store, monkeypatch, tmp_path):
     monkeypatch.setattr(os, "utime", forbidden)
     readable = FeatureStore({"model": "m"}, WIDTH)
     assert holds(readable, 1)  # Reading is still of use.
-    with pytest.raises(CacheError, match=r"may not be written to\. .*ZOO_CACHE"):
+    with pytest.raises(CacheError, match=r"no permission to write\. .*ZOO_CACHE"):
         add(readable, 2)
     monkeypatch.undo()
     (tmp_path / "file").touch()

@@ -15,16 +15,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.cache.folders import cache_folder
 from zoo.engines import BATCH
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals are Unix's")
 
-N = 10 * BATCH + 5
+MODEL = ""  # set when the tiny network is there
+N = 40 * BATCH + 5  # so many that a process can be stopped in the midst of them
 
 
 @pytest.fixture(scope="module")
-def ready(shared_cache, tmp_path_factory):
+def ready(shared_cache, tmp_path_factory, tiny):
     """A cache in which the network lies ready for use, so that tests need not wait for that."""
+    global MODEL
+    MODEL = f"local-dir:{tiny.folder}"
     folder = tmp_path_factory.mktemp("one")
     draw(folder, 1)
     assert extract(folder, folder / "o.npz").returncode == 0
@@ -34,7 +38,7 @@ def ready(shared_cache, tmp_path_factory):
 @pytest.fixture
 def features(ready):
     """The folder in which features are kept, empty."""
-    folder = ready / "features"
+    folder = cache_folder("features")
     shutil.rmtree(folder, ignore_errors=True)
     return folder
 
@@ -50,7 +54,7 @@ def draw(folder, count, start=0):
 
 
 def command(folder, output, *options):
-    return [sys.executable, "-m", "zoo", "extract", "efficientnet_lite0", folder, "-o", output, *options]
+    return [sys.executable, "-m", "zoo", "extract", MODEL, folder, "-o", output, *options]
 
 
 def extract(folder, output, *options, **how):
@@ -138,7 +142,7 @@ def test_a_bad_image_costs_only_itself(features, tmp_path):
     (photos / "notes.txt").write_text("no image")
     done = extract(photos, tmp_path / "o.npz")
     assert done.returncode == 0
-    assert "4 images of 2 classes, 1280 features each" in done.stdout
+    assert "4 images of 2 classes, 256 features each" in done.stdout
     skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped ")]
     assert len(skipped) == 2
     assert "broken.jpg: truncated" in skipped[0]
@@ -190,31 +194,40 @@ def test_a_terminal_shows_speed_and_time_left(features, tmp_path):
 def test_a_pipe_gets_results_only(features, tmp_path):
     draw(tmp_path / "photos", 3)
     done = extract(tmp_path / "photos", tmp_path / "o.npz")
-    assert done.stdout == f"{tmp_path / 'o.npz'}: 3 images of 2 classes, 1280 features each\n"
+    assert done.stdout == f"{tmp_path / 'o.npz'}: 3 images of 2 classes, 256 features each\n"
     assert re.fullmatch(r"3 computed in \d+\.\d s, \d+ images/s\n", done.stderr)
 
 
-def test_layers_and_other_formats(features, tmp_path):
+def test_stages_and_other_formats(features, tmp_path):
     draw(tmp_path / "photos", 3)
     output = tmp_path / "o.npy"
-    options = ("--layer", "stages.2", "--layer", "blocks.4", "--pool", "gem", "--exact-decoding", "--json")
+    options = (
+        "--features",
+        "stages.2",
+        "--features",
+        "blocks.4",
+        "--pool",
+        "gem",
+        "--exact-decoding",
+        "--json",
+    )
     done = extract(tmp_path / "photos", output, *options)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["widths"] == {"stages.2": 40, "blocks.4": 112}
-    assert np.load(output).shape == (3, 152)
-    assert json.loads((tmp_path / "o.npy.json").read_text())["model"]["pool"] == "gem"
+    assert json.loads(done.stdout)["widths"] == {"stages.2": 32, "blocks.4": 64}
+    assert np.load(output).shape == (3, 96)
+    assert json.loads((tmp_path / "o.npy.json").read_text())["model"]["taps"][0]["pool"] == "gem"
 
 
 @pytest.mark.parametrize(
     ("output", "options", "says"),
     [
         ("o.csv", (), ".parquet"),
-        ("o.npz", ("--layer", "blocks.99"), "blocks.4"),
+        ("o.npz", ("--features", "blocks.99"), "blocks.4"),
         ("o.npz", ("--pool", "max"), "stages.3"),
         ("o.npz", ("--precision", "fp8"), "bf16"),
     ],
 )
-def test_what_a_user_can_mend(ready, tmp_path, output, options, says):
+def test_what_a_user_can_fix(ready, tmp_path, output, options, says):
     draw(tmp_path / "photos", 1)
     done = extract(tmp_path / "photos", tmp_path / output, *options)
     assert (done.returncode, done.stdout) == (2, "")

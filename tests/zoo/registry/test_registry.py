@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import RegistryError, UnknownModelError
-from zoo.registry.registry import (
-    DEFAULT_MODEL,
-    Entry,
-    HubSource,
-    PackageSource,
-    PathSource,
-    load_registry,
-    resolve,
-)
+from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource
+from zoo.registry.registry import DEFAULT_MODEL, load_registry, resolve
 from zoo.weights.keymaps import KEYMAPS
 
 ENTRIES = load_registry().entries
@@ -102,7 +95,7 @@ def test_every_key_map_can_be_named() -> None:
         assert set(named.get("enum", [named.get("const")])) == set(KEYMAPS)
 
 
-# Faults are told with their lines
+# Faults are reported with their lines
 
 FAULTY = """\
 colour: red
@@ -132,10 +125,10 @@ models:
 """
 
 
-def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_fault_is_reported_with_its_line(tmp_path: Path) -> None:
     with pytest.raises(RegistryError) as caught:
         load_registry(write(tmp_path, FAULTY))
-    told = re.findall(r"line (\d+): (.*)", caught.value.problem)
+    found = re.findall(r"line (\d+): (.*)", caught.value.problem)
     expected = [
         (1, "unknown key colour"),
         (5, "a: sources is empty"),
@@ -148,12 +141,12 @@ def test_every_fault_is_told_with_its_line(tmp_path: Path) -> None:
         (14, "the name a is taken since line 3"),
         (16, "a: a source is `hub: {...}` or"),
         (18, "an entry is a mapping"),
-        (20, "name stands here for the second time"),
+        (20, "name is given twice"),
         (23, "d: sources.0.path.file is missing"),
         (24, "d: unknown key sources.0.path.fil"),
     ]
-    assert [int(line) for line, _ in told] == [line for line, _ in expected]
-    for (_, text), (_, start) in zip(told, expected, strict=True):
+    assert [int(line) for line, _ in found] == [line for line, _ in expected]
+    for (_, text), (_, start) in zip(found, expected, strict=True):
         assert text.startswith(start)
 
 

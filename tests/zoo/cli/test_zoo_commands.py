@@ -16,7 +16,15 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list", "--help"], ["show", "--help"], ["pull", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["list", "--help"],
+        ["show", "--help"],
+        ["pull", "--help"],
+        ["extract", "--help"],
+        ["cache", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
     script = (
@@ -93,7 +101,7 @@ def test_pull_looks_every_name_up_first(capsys: pytest.CaptureFixture[str]) -> N
         ["pull"],
     ],
 )
-def test_what_a_user_can_mend_is_exit_2_without_a_traceback(
+def test_what_a_user_can_fix_is_exit_2_without_a_traceback(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = run(capsys, *arguments)
@@ -118,5 +126,5 @@ def test_an_interruption_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 
 def test_every_command_has_examples() -> None:
-    for name in ("list", "show", "pull"):
+    for name in ("list", "show", "pull", "extract"):
         assert f"\n  zoo {name}" in app[name].help_epilogue
