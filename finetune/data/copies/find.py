@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -95,7 +95,7 @@ def _similar(
 
 
 # A pair's place, and either its result or what is needed to find it.
-_Work = tuple[int, Result | None, tuple]  # type: ignore[type-arg]
+_Work = tuple[int, Result | None, tuple[Any, ...]]
 
 
 def _work(

@@ -5,7 +5,9 @@ describes each by 256 comparisons of brightness in a patch that is turned to the
 corners have other descriptions, so those are kept beside the plain ones.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -63,8 +65,8 @@ class Keypoints:
 
     grey: NDArray[np.uint8]
     places: NDArray[np.float32]
-    plain: NDArray[np.uint8]
-    mirrored: NDArray[np.uint8]
+    plain: NDArray[Any]
+    mirrored: NDArray[Any]
     drawing: bool
 
 
@@ -84,9 +86,8 @@ def describe(image: Image.Image) -> Keypoints:
     picture = _scaled(image.convert("L"), _SEARCHED)
     kept = _scaled(image.convert("L"), SIDE)
     # An object of its own: they are not meant to be shared between threads.
-    orb = cv2.ORB_create(_FOUND, fastThreshold=_FAST)
-    points = _spread(orb.detect(picture, None), picture.shape)
-    points, plain = orb.compute(picture, points)
+    orb = cv2.ORB.create(_FOUND, fastThreshold=_FAST)
+    points, plain = orb.compute(picture, _spread(orb.detect(picture, None), picture.shape))
     mirrored_points = [
         cv2.KeyPoint(
             picture.shape[1] - 1 - p.pt[0], p.pt[1], p.size, (180 - p.angle) % 360, p.response, p.octave
@@ -121,7 +122,9 @@ def unpack(row: NDArray[np.uint8]) -> Keypoints:
     height, width, count = int(record["height"]), int(record["width"]), int(record["count"])
     return Keypoints(
         record["grey"][: height * width].reshape(height, width),
-        *(record[name][:count] for name in ("places", "plain", "mirrored")),
+        record["places"][:count],
+        record["plain"][:count],
+        record["mirrored"][:count],
         bool(record["drawing"]),
     )
 
@@ -133,7 +136,7 @@ def _scaled(grey: Image.Image, side: int) -> NDArray[np.uint8]:
     return np.array(grey.resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.BILINEAR))
 
 
-def _spread(points: list[cv2.KeyPoint], shape: tuple[int, int]) -> list[cv2.KeyPoint]:
+def _spread(points: Sequence[cv2.KeyPoint], shape: tuple[int, int]) -> list[cv2.KeyPoint]:
     """Take the strongest of each cell of a grid in turn: a text must not have all keypoints for itself."""
     points = sorted(points, key=lambda p: (-p.response, p.pt, p.octave))
     taken = [0] * _CELLS**2

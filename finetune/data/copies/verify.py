@@ -10,6 +10,7 @@ made on detail: what is left of the pictures without their coarse light and shad
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -116,7 +117,7 @@ def _overlays(a: Keypoints, b: Keypoints, orientation: int) -> Iterator[Overlay]
         height, width = b.grey.shape
         whole = np.ascontiguousarray(orient(a.grey, orientation))
         laid = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-        yield _overlay(laid, b.grey, np.ones((height, width), bool), 0, False, drawings)
+        yield _overlay(np.asarray(laid), b.grey, np.ones((height, width), bool), 0, False, drawings)
     for mirrored in (False, True):
         move, inliers = _move(a, b, mirrored)
         if move is None:
@@ -126,7 +127,7 @@ def _overlays(a: Keypoints, b: Keypoints, orientation: int) -> Iterator[Overlay]
         laid = cv2.warpAffine(grey, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         covered = cv2.warpAffine(np.ones(grey.shape, np.float32), move, (width, height)) > 0.99
         if covered.mean() >= _LEAST_OVERLAP:
-            yield _overlay(laid, b.grey, covered, inliers, mirrored, drawings)
+            yield _overlay(np.asarray(laid), b.grey, covered, inliers, mirrored, drawings)
 
 
 def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float64] | None, int]:
@@ -140,7 +141,7 @@ def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float6
         return None, 0
     places = a.places[:_ASKED][matched]
     if mirrored:
-        places = places * np.float32([-1, 1]) + np.float32([a.grey.shape[1] - 1, 0])
+        places = np.stack([a.grey.shape[1] - 1 - places[:, 0], places[:, 1]], axis=1)
     move, inliers = cv2.estimateAffinePartial2D(
         places,
         b.places[nearest[matched, 0]],
@@ -149,11 +150,11 @@ def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float6
         maxIters=_ITERATIONS,
     )
     count = 0 if move is None else int(np.count_nonzero(inliers))
-    return (move, count) if count >= _LEAST_INLIERS else (None, 0)
+    return (np.asarray(move, np.float64), count) if count >= _LEAST_INLIERS else (None, 0)
 
 
 def _overlay(
-    a: NDArray[np.uint8],
+    a: NDArray[Any],
     b: NDArray[np.uint8],
     covered: NDArray[np.bool_],
     inliers: int,
@@ -166,7 +167,7 @@ def _overlay(
     return Overlay(inliers, mirrored, agree, median, shades, drawings)
 
 
-def _detail(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _detail(grey: NDArray[Any]) -> NDArray[np.float32]:
     values = grey.astype(np.float32)
     return values - cv2.GaussianBlur(values, (0, 0), _BLUR)
 
@@ -177,10 +178,8 @@ def _agreement(
     """Share of windows with detail that show the same, and the median of their correlation."""
     # A darker copy has less contrast everywhere: both get that of the one that has more. By the mean of
     # the absolute values, for a watermark adds much contrast in one place.
-    contrasts = [max(float(np.abs(picture[covered]).mean()), 0.01) for picture in (a, b)]
-    a, b = (
-        picture * np.float32(max(contrasts) / own) for picture, own in zip((a, b), contrasts, strict=True)
-    )
+    contrast_a, contrast_b = (max(float(np.abs(picture[covered]).mean()), 0.01) for picture in (a, b))
+    a, b = a * max(1.0, contrast_b / contrast_a), b * max(1.0, contrast_a / contrast_b)
     inside = _mean(covered.astype(np.float32)) > 0.99
     mean_a, mean_b = _mean(a), _mean(b)
     variance_a, variance_b = _mean(a * a) - mean_a * mean_a, _mean(b * b) - mean_b * mean_b
@@ -201,4 +200,4 @@ def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _correlation(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
     x, y = x - x.mean(), y - y.mean()
-    return float(x @ y / max(np.sqrt((x @ x) * (y @ y)), 1e-6))
+    return float(x @ y) / max(float(np.sqrt((x @ x) * (y @ y))), 1e-6)
