@@ -40,7 +40,7 @@ _SAME = 0.5  # correlation from which a window shows the same
 
 # Deciding. docs/copies.md has the distributions that these were chosen from.
 _AGREE = 0.7
-_AGREE_COVERED, _MEDIAN_COVERED = 0.5, 0.9
+_AGREE_COVERED, _MEDIAN_COVERED = 0.4, 0.9
 _AGREE_DRAWINGS, _SHADES_DRAWINGS = 0.98, 0.97
 
 
@@ -75,8 +75,8 @@ class Overlay:
 def is_copy(overlay: Overlay) -> bool:
     """Decide whether an overlay shows one thing twice.
 
-    Photographs: most of the detail is the same; or half of it is, and that nearly perfectly, where the frame
-    is the same too: a watermark covers the rest. Drawings of a kind share whole outlines (faces, flags, the
+    Photographs: most of the detail is the same; or, where the frame is too, much of the detail is, and that
+    nearly perfectly: a watermark covers the rest. Drawings of a kind share whole outlines (faces, flags, the
     template of a form), so nearly everything must be the same.
     """
     if overlay.drawings:
