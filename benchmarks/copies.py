@@ -24,9 +24,9 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from finetune.data.copies import find_copies
 from zoo.backbone import load
-from zoo.features import compute
-from zoo.images import open_image
-from zoo.spaces import BackboneSpace, RawPixels
+from zoo.features.fill import compute
+from zoo.images.decode import open_image
+from zoo.features.spaces import BackboneSpace, RawPixels
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 PICKED = 60

@@ -59,6 +59,7 @@ def fit(
     precision: str = "fp32",
     labels: str = "top",
     keep_masks: bool = False,
+    copies: str = "group",
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -90,6 +91,8 @@ def fit(
         As in :func:`finetune.data.read.read`.
     keep_masks : bool, optional
         Keep images that are masks of photographs beside them.
+    copies : str, optional
+        As in :func:`finetune.data.copies.grouping.apply_copies`.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -117,7 +120,17 @@ def fit(
     """
     request = RunRequest(
         Request(
-            os.fspath(data), (model,), seed, group_by, folds, strict, engine, precision, labels, keep_masks
+            os.fspath(data),
+            (model,),
+            seed,
+            group_by,
+            folds,
+            strict,
+            engine,
+            precision,
+            labels,
+            keep_masks,
+            copies,
         ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
