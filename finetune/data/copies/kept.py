@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from zoo.features.store import DamagedRecord, FeatureStore
 
 from finetune.data.copies import keypoints, verify
 from finetune.data.copies.keypoints import Keypoints
+from zoo.features.store import DamagedRecord, FeatureStore
 from zoo.images.decode import open_image
 from zoo.parallel import in_order
 from zoo.progress import progress
