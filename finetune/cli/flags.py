@@ -69,8 +69,8 @@ class DataFlags:
     group_by: Annotated[
         str | None,
         Parameter(
-            help="A column of the table, or a regular expression whose parentheses enclose the group's name in"
-            " an image's path: images of one group stay together in every split and fold."
+            help="A column of the table, or a regular expression whose parentheses enclose the group's name"
+            " in an image's path: images of one group stay together in every split and fold."
         ),
     ] = None
     labels: Annotated[

@@ -116,7 +116,7 @@ def without_masks(dataset: Dataset, masks: NDArray[np.int64]) -> tuple[Dataset, 
         return dataset, kept
     notice = Notice.about(
         "masks",
-        [dataset.names[place] for place in masks],
+        [dataset.name_of(dataset.paths[place]) for place in masks],
         "image is a mask and is left out",
         "images are masks and are left out",
         "--keep-masks keeps them." if len(masks) > 1 else "--keep-masks keeps it.",

@@ -36,7 +36,7 @@ __all__ = ["COLUMNS", "MAX_COLOURS", "ImageStatistics", "column"]
 #:     Share of the image that differs from its commonest brightness, from 0 to 1.
 #: ``pixel_size``
 #:     Smallest distance between rows, and between columns, at which the image changes; the smaller of the
-#:     two, and 1 where it changes at fewer than eight. Enlarging an image k times by repeating pixels gives k.
+#:     two, and 1 where it changes at fewer than eight. An image enlarged k times by repeating pixels has k.
 COLUMNS = (
     "width",
     "height",
