@@ -141,8 +141,8 @@ def _sharpness(grey: Image.Image, contrast: float) -> float:
     inner = pixels[1:-1, 1:-1]
     edges = np.abs(4 * inner - pixels[:-2, 1:-1] - pixels[2:, 1:-1] - pixels[1:-1, :-2] - pixels[1:-1, 2:])
     below = np.cumsum(np.bincount(edges.ravel())) / edges.size
-    steepest = np.searchsorted(below, 0.995) - _ROUNDING
-    return float(max(steepest, 0) / (255 * contrast))
+    steepest = max(int(np.searchsorted(below, 0.995)) - _ROUNDING, 0)
+    return steepest / (255 * contrast)
 
 
 def _pixel_size(pixels: NDArray[np.uint8]) -> int:
