@@ -70,18 +70,18 @@ def _in_folders_of_masks(by_stem: dict[Path, list[int]], labels: NDArray[np.int6
                     yield [*places, *photographs]
 
 
-def _flat_ones(dataset: Dataset, pairs: list[list[int]]) -> set[int]:
-    """Of files that belong together, those that are flat where another is not."""
+def _flat_ones(dataset: Dataset, pairs: list[list[int]]) -> list[int]:
+    """Of files with one stem, those that are flat where another is not."""
     from zoo.features.extract import compute
 
+    if not pairs:
+        return []
     places = sorted({place for pair in pairs for place in pair})
-    if not places:
-        return set()
     found = compute([dataset.paths[place] for place in places], [ImageStatistics()])
     shares = column(found.matrices[0], "top_colours")
     flat = {places[i]: bool(share >= FLAT) for i, share in zip(found.kept, shares, strict=True)}
     mixed = [pair for pair in pairs if False in [flat.get(place) for place in pair]]
-    return {place for pair in mixed for place in pair if flat.get(place)}
+    return [place for pair in mixed for place in pair if flat.get(place)]
 
 
 def masks_by_colours(dataset: Dataset, statistics: NDArray[np.float32]) -> NDArray[np.int64]:
