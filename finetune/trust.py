@@ -113,9 +113,8 @@ def _shift(experiment: Experiment) -> Shift | None:
     train, test = experiment.split.train, experiment.split.test
     if not np.isin(y[test], y[train]).any():
         return None
-    groups = experiment.dataset.groups
-    if groups is None:
-        groups = np.arange(len(y))
+    own = experiment.dataset.groups
+    groups: NDArray[Any] = np.arange(len(y)) if own is None else own
     return measure_shift(
         X[train],
         X[test],
@@ -145,8 +144,8 @@ def _warnings(found: Assessment) -> list[str]:
     cv = test.accuracy + differs.difference
     more = "lower" if differs.difference > 0 else "higher"
     first = (
-        f"Held-out accuracy ({test.accuracy:.1%}) is {more} than cross-validated accuracy ({cv:.1%}) by more than "
-        f"chance (p = {max(differs.p_value, 0.0005):.2g})."
+        f"Held-out accuracy ({test.accuracy:.1%}) is {more} than cross-validated accuracy ({cv:.1%}) by more "
+        f"than chance (p = {max(differs.p_value, 0.0005):.2g})."
     )
     if differs.difference > 0 and shift:
         reason = "The likeliest reason: the held-out images are of another kind than the training images."
@@ -185,8 +184,8 @@ def _about_shift(found: Assessment) -> list[str]:
         return []
     return [
         f"Training and held-out images are of different kinds: a classifier can tell them apart (AUC "
-        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validation speaks of images like the "
-        "training images, held-out accuracy of images like the held-out ones."
+        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validation speaks of images like "
+        "the training images, held-out accuracy of images like the held-out ones."
     ]
 
 
