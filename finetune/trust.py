@@ -145,7 +145,7 @@ def _warnings(found: Assessment) -> list[str]:
     more = "lower" if differs.difference > 0 else "higher"
     first = (
         f"Held-out accuracy ({test.accuracy:.1%}) is {more} than cross-validated accuracy ({cv:.1%}) by more "
-        f"than chance (p = {max(differs.p_value, 0.0005):.2g})."
+        f"than chance ({_p(differs.p_value)})."
     )
     if differs.difference > 0 and shift:
         reason = "The likeliest reason: the held-out images are of another kind than the training images."
@@ -162,6 +162,10 @@ def _warnings(found: Assessment) -> list[str]:
         reason = "The likeliest reason: the held-out images are easier."
         fix = "Believe the lower number."
     return [f"{first} {reason} {fix}", *copies, *shift]
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.1g}"
 
 
 def _about_copies(found: Assessment) -> list[str]:
