@@ -69,7 +69,7 @@ def write_report(run: Run, folder: str | os.PathLike[str]) -> Path:
         "percent": _percent,
         "warnings": run.warnings,
         "accuracies": _accuracies(run),
-        "raw": run.floor.raw_pixels_accuracy,
+        "raw": run.reference.raw_pixels_accuracy,
         "curve": curve(run.choice),
         "confusions": _confusions(run),
         "shares": _shares(run.test.confusion),
@@ -160,11 +160,11 @@ def curve(choice: Mapping[str, Any]) -> Curve | None:
 
 def _accuracies(run: Run) -> str:
     """Draw the held-out accuracy with its interval, and what is reached without a CNN."""
-    test, raw = run.test, run.floor.raw_pixels_accuracy
+    test, raw = run.test, run.reference.raw_pixels_accuracy
     bars = [Bar("this model", test.accuracy, *test.ci95)]
     if raw is not None:
         bars.append(Bar("linear, on 32 x 32 pixels", raw))
-    bars.append(Bar("majority class", run.floor.majority_accuracy))
+    bars.append(Bar("majority class", run.reference.majority_accuracy))
     return bar_chart(bars, Axis("accuracy", percent=True, high=1.0), "Accuracy, beside what needs no CNN")
 
 
