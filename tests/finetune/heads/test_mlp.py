@@ -81,14 +81,16 @@ def test_it_learns_what_no_line_can_tell_apart(activation):
     X = rng.uniform(-1, 1, size=(400, 2)).astype(np.float32)
     y = ((X[:, 0] * X[:, 1]) > 0).astype(np.int64)
     head = MLP.new(activation, 2, 32, 2, seed=0)
-    head = descend(head, 2 * X, y, np.ones(400, np.float32), Descent(0.1, 1e-5, 60))
+    head = descend(head, 2 * X, y, np.ones(400, np.float32), Descent(lr=0.1, l2=1e-5, epochs=60))
     assert (head.decision_function(2 * X).argmax(axis=1) == y).mean() > 0.95
 
 
 def test_a_learning_rate_too_high_is_noticed():
     X, y = clouds(200, 10)
     with pytest.raises(Diverged):
-        descend(MLP.new("relu", 10, 16, 3, 0), X, y, np.ones(200, np.float32), Descent(50.0, 0.0, 5))
+        descend(
+            MLP.new("relu", 10, 16, 3, 0), X, y, np.ones(200, np.float32), Descent(lr=50.0, l2=0.0, epochs=5)
+        )
     probe = make_method("probe", head="mlp", hidden=16, lr=50.0, l2=1e-3, epochs=5)
     with pytest.raises(TrainingError, match="learning rate 50"):
         probe.fit(task(X, y), None)

@@ -1,7 +1,8 @@
-"""Charts: marks stand where their values say, and every chart is well-formed and can be read without seeing it."""
+"""Charts: marks stand where their values say; every chart is well-formed and says what it shows."""
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -86,7 +87,7 @@ def test_points_stand_where_their_values_say():
     points = [Point(10.0**e, e / 10) for e in range(5)]
     svg = chart([Series(points)], Axis("x", log=True), Axis("y"), "title")
     places = circles(svg)
-    steps = [b[0] - a[0] for a, b in zip(places, places[1:], strict=False)]
+    steps = [b[0] - a[0] for a, b in pairwise(places)]
     assert max(steps) - min(steps) <= 0.2  # equal factors, equal distances
     assert [y for _, y in places] == sorted((y for _, y in places), reverse=True)
     assert all(LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM for x, y in places)

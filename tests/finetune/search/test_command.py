@@ -8,10 +8,15 @@ from photos import crops
 
 import finetune
 from finetune.cli.app import main
+from finetune.options import as_words
 from finetune.runs import Run
 from finetune.search.heads import HeadTrainer
 from finetune.search.study import JOURNAL
 from finetune.search.trials import read_trials
+
+
+#: A head that is trained in no time.
+SMALL = {"head": "mlp", "hidden": 16, "epochs": 4}
 
 
 def timeless(run):
@@ -31,7 +36,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_the_command_leaves_an_ordinary_run(photos, here, capsys):
-    flags = ["--trials", "6", "--over", "lr", "hidden", "--out", "run"]
+    flags = ["--trials", "6", "--over", "lr", "l2", "--out", "run", *as_words(SMALL)]
     assert main(["search", "--data", str(photos), *flags]) == 0
     screen = capsys.readouterr().out
     assert "6 trials" in screen
@@ -39,9 +44,9 @@ def test_the_command_leaves_an_ordinary_run(photos, here, capsys):
     run = Run.load("run")
     assert run.strategy == "probe"
     assert run.choice["search"]["trials"] == 6
-    assert run.choice["search"]["over"] == ["lr", "hidden"]
+    assert run.choice["search"]["over"] == ["lr", "l2"]
     assert run.command.startswith("finetune search --strategy probe")
-    assert "--trials 6 --over lr hidden" in run.command
+    assert "--trials 6 --over lr l2" in run.command
     assert (here / "run" / "search.html").exists()
     assert len(read_trials(here / "run")) == 6 + len(run.choice["search"]["finalists"])
     assert not (here / "run.unfinished").exists()
@@ -57,14 +62,17 @@ def test_held_out_labels_change_nothing_that_is_chosen(here):
     (here / "b/val/flower").rename(here / "b/val/x")
     (here / "b/val/china").rename(here / "b/val/flower")
     (here / "b/val/x").rename(here / "b/val/china")
-    runs = [finetune.fit(data=here / name, search={"trials": 6}, out=here / f"run-{name}") for name in "ab"]
+    runs = [
+        finetune.fit(data=here / name, search={"trials": 6}, out=here / f"run-{name}", **SMALL)
+        for name in "ab"
+    ]
     assert timeless(runs[0].path) == timeless(runs[1].path)
     assert runs[0].choice["search"]["finalists"] == runs[1].choice["search"]["finalists"]
     assert runs[0].test.accuracy == 1 - runs[1].test.accuracy
 
 
 def test_an_interrupted_search_is_resumed_by_the_command(photos, here, monkeypatch):
-    whole = finetune.fit(data=photos, search={"trials": 8}, out=here / "whole")
+    whole = finetune.fit(data=photos, search={"trials": 8}, out=here / "whole", **SMALL)
     train, calls = HeadTrainer.trial, []
 
     def interrupted(self, params, watch):
@@ -74,13 +82,14 @@ def test_an_interrupted_search_is_resumed_by_the_command(photos, here, monkeypat
         return train(self, params, watch)
 
     monkeypatch.setattr(HeadTrainer, "trial", interrupted)
-    assert main(["search", "--data", str(photos), "--trials", "8", "--out", "run"]) == 130
+    flags = ["--trials", "8", "--out", "run", *as_words(SMALL)]
+    assert main(["search", "--data", str(photos), *flags]) == 130
     assert not (here / "run").exists()
     assert (here / "run.unfinished" / JOURNAL).exists()
     assert main(["resume", "run"]) == 0
     assert len(calls) == 5 + 4  # the fifth again, and those after it
     assert timeless(here / "run") == timeless(here / "whole")
-    weights = [(here / name / "model" / "model.safetensors").read_bytes() for name in ("run", "whole")]
+    weights = [(here / name / "model" / "head.safetensors").read_bytes() for name in ("run", "whole")]
     assert weights[0] == weights[1]
     assert Run.load("run").choice["search"]["finalists"] == whole.choice["search"]["finalists"]
 
