@@ -14,7 +14,6 @@ from finetune.search.heads import HeadTrainer
 from finetune.search.study import JOURNAL
 from finetune.search.trials import read_trials
 
-
 #: A head that is trained in no time.
 SMALL = {"head": "mlp", "hidden": 16, "epochs": 4}
 
