@@ -2,7 +2,7 @@
 
     python benchmarks/search.py --data FOLDER [--trials 30] [--seeds 5] [--json]
 
-What is searched is a probe's head with a hidden layer (learning rate, L2, units, activation). Compared are the
+A probe's head with a hidden layer is searched (learning rate, L2, units, activation). Compared are the
 best loss on the first fold, and the seconds.
 """
 
