@@ -42,7 +42,7 @@ def unpruned():
 
 
 def random_draws():
-    def sampler(seed, n_startup_trials):
+    def sampler(seed=None, n_startup_trials=0):
         return optuna.samplers.RandomSampler(seed=seed)
 
     return patch.object(optuna.samplers, "TPESampler", sampler)
