@@ -106,7 +106,7 @@ def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkp
     record = {
         "lr": best.lr,
         "epochs": best.epochs,
-        "scheduled_epochs": bench.options.epochs,
+        "of_epochs": bench.options.epochs,
         "alpha": best.alpha,
         "validation_accuracy": 1 - mistakes / len(labels),
         "n_validation": len(labels),

@@ -82,7 +82,7 @@ def test_what_was_chosen_is_recorded_by_name(backbone, photos):
     last_layers, full = (fit(name, backbone, photos) for name in METHODS)
     for choice in (last_layers.choice, full.choice):
         assert choice["lr"] == 1e-3
-        assert choice["epochs"] == choice["scheduled_epochs"] == 2
+        assert choice["epochs"] == choice["of_epochs"] == 2
         assert choice["cv_accuracy"] is None
         assert 0 <= choice["validation_accuracy"] <= 1
         assert choice["n_validation"] == 16
