@@ -98,10 +98,10 @@ class Task:
 
     def within(self, rows: NDArray[np.int64], n_folds: int) -> Task:
         """Return the task of some of the training images, with folds of its own."""
-        from finetune.data.split import folds
+        from finetune.data.plan import inner_folds
 
         train = self.train.subset(rows)
-        return replace(self, train=train, folds=folds(train.labels, n_folds, train.groups, self.seed))
+        return replace(self, train=train, folds=inner_folds(train.labels, train.groups, n_folds, self.seed))
 
 
 @dataclass(eq=False)

@@ -1,32 +1,28 @@
-"""From a labelled folder to a run: the one way through the project."""
+"""From a labelled folder to a finished run."""
 
-import dataclasses
+from __future__ import annotations
+
 import os
 import shlex
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from finetune.baselines import BASELINES
-from finetune.data.dataset import Dataset, fingerprint, read
-from finetune.data.split import Split, folds, hold_out
 from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
-from finetune.heads.linear import Problems, solve
-from finetune.method import Images, Task, Trained
-from finetune.methods import check_methods, load_method
+from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
+from finetune.method import Fitted, Method
+from finetune.methods import find_method, make_method
+from finetune.options import as_words
 from finetune.report import write_report
 from finetune.runs import (
-    Floor,
     MetricsLog,
+    Reference,
     Run,
     RunData,
     RunFolder,
@@ -36,22 +32,16 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
-from finetune.strategies import STRATEGIES, make_options
-from zoo.backbone import Backbone, load
-from zoo.errors import DataError
-from zoo.features.extract import Extraction, compute, threads
-from zoo.features.spaces import BackboneSpace, RawPixels
-from zoo.registry.registry import Registry
+from zoo.parallel import threads
+from zoo.registry.registry import Registry, load_registry
 
 if TYPE_CHECKING:
-    from finetune.search import Searching
+    from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_MODEL", "data_name", "fit", "is_follower", "resume"]
+__all__ = ["fit", "is_follower", "resume"]
 
-DEFAULT_MODEL = "efficientnet_lite0"
-
-#: L2 strength of the floor's classifier, in the middle of what serves raw pixels.
-FLOOR_L2 = 0.1
+#: L2 of the reference on pixels, in the middle of what serves there.
+REFERENCE_L2 = 0.1
 
 
 def fit(
@@ -61,42 +51,45 @@ def fit(
     *,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
+    group_by: str | None = None,
+    folds: int = 5,
     strict: bool = False,
     engine: str = "auto",
     precision: str = "fp32",
-    registry: Registry | None = None,
-    command: str | None = None,
-    say: Callable[[str], None] | None = None,
+    registry: str | os.PathLike[str] | None = None,
+    log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
     **options: Any,
 ) -> Run:
-    """Train a classifier on labelled images and measure it on images held out.
+    """Train a classifier on labelled images and evaluate it on images held out.
 
     Parameters
     ----------
     data : str or path, optional
-        As in :func:`finetune.data.read`.
+        As in :func:`finetune.data.read.read`.
     model : str, optional
         As in :func:`zoo.load`.
     strategy : str, optional
-        One of :data:`finetune.strategies.STRATEGIES` or :data:`finetune.baselines.BASELINES`.
+        One of :data:`finetune.methods.METHODS`.
     seed : int, optional
         Of the split and of anything else random; one seed, one result.
     out : path, optional
         Where to put the run; by default a new folder below ``runs``.
+    group_by : str, optional
+        As in :func:`finetune.data.groups.group_by`.
+    folds : int, optional
+        Of the cross-validation.
     strict : bool, optional
-        Raise for files that are no images, instead of leaving them out.
+        Raise for files that are not images, instead of leaving them out.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
-    registry : Registry, optional
-        Where to look the model up.
-    command : str, optional
-        The command that repeats the run, for the record.
-    say : callable, optional
-        Told in one line of what the user may want to know while it runs.
+    registry : path, optional
+        A registry file laid over the zoo's own.
+    log : callable, optional
+        Given one line at a time of what the user may want to know while it runs.
     search : dict, optional
         Search for the settings that are not given first: ``trials``, ``minutes`` and ``over`` of
-        :class:`finetune.search.Searching`, or nothing of it.
+        :class:`finetune.search.Search`, or none of them.
     **options
         What the strategy's ``Options`` hold.
 
@@ -108,44 +101,41 @@ def fit(
     Raises
     ------
     ZooError
-        For whatever the user can mend; nothing is left half-written.
+        For whatever the user can fix; nothing is left half-written.
 
     Examples
     --------
     >>> run = fit(data="photos/")  # doctest: +SKIP
     >>> run.test.accuracy, run.test.ci95, run.path  # doctest: +SKIP
     """
-    if seed < 0:
-        raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
-    given = {name: value for name, value in options.items() if value is not None}
-    asked = _Asked(os.fspath(data), model, strategy, seed, strict, engine, precision, given, search)
+    request = RunRequest(
+        Request(os.fspath(data), (model,), seed, group_by, folds, strict, engine, precision),
+        strategy,
+        {name: value for name, value in options.items() if value is not None},
+        search,
+        None if registry is None else os.fspath(registry),
+    )
+    method = request.method()  # faults are found before any work
     if is_follower():
-        return _follow(asked, registry)
-    folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), asked.name)
+        return _follow(request)
+    folder = RunFolder(out) if out is not None else RunFolder.numbered(data_name(data), method.name)
     with folder:
-        if not asked.resumable:
-            return _fit(asked, folder, None, registry, command, say or _unsaid)
+        if not method.resumable:
+            return _run(request, folder, None, log or _silent)
         unfinished = Unfinished(folder.path)
-        unfinished.begin(dataclasses.asdict(asked) | {"folder": os.getcwd()})
+        unfinished.begin(asdict(request) | {"folder": os.getcwd()})
         with unfinished:
-            return _fit(asked, folder, unfinished, registry, command, say or _unsaid)
+            return _run(request, folder, unfinished, log or _silent)
 
 
-def resume(
-    run: str | os.PathLike[str],
-    *,
-    registry: Registry | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Run:
-    """Go on with a training that was interrupted; the result is that of one never stopped.
+def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = None) -> Run:
+    """Continue a training that was interrupted; the result is that of one never stopped.
 
     Parameters
     ----------
     run : path
-        The run's place, as it was printed when the training began.
-    registry : Registry, optional
-        Where to look the model up.
-    say : callable, optional
+        The run's folder, as it was printed when the training began.
+    log : callable, optional
         As for :func:`fit`.
 
     Returns
@@ -157,26 +147,14 @@ def resume(
     RunError
         If the run is finished, foreign, or just being trained.
     DataError
-        If the images are others now.
+        If the images have changed.
     """
     unfinished = Unfinished(run)
-    request = unfinished.request()
-    began_in = Path(request.pop("folder"))
-    if Path.cwd() != began_in:
-        if request["data"] != "demo":
-            request["data"] = os.fspath(began_in / request["data"])
-        request["model"] = _model_from(began_in, request["model"])
-    asked = _Asked(**request)
+    request = RunRequest.from_record(unfinished.request())
     if is_follower():
-        return _follow(asked, registry)
+        return _follow(request)
     with RunFolder(unfinished.run) as folder, unfinished:
-        return _fit(asked, folder, unfinished, registry, None, say or _unsaid)
-
-
-def _model_from(folder: Path, name: str) -> str:
-    """Name a model from elsewhere: only one that is a folder needs another name there."""
-    place = folder / name.removeprefix("local-dir:")
-    return f"local-dir:{place}" if place.is_dir() else name
+        return _run(request, folder, unfinished, log or _silent)
 
 
 def is_follower() -> bool:
@@ -184,136 +162,122 @@ def is_follower() -> bool:
     return os.environ.get("RANK", "0") != "0"
 
 
-def _follow(asked: "_Asked", registry: Registry | None) -> Run:
-    """Train along with the first process, which writes the run."""
-    with tempfile.TemporaryDirectory(prefix="finetune-") as name, RunFolder(Path(name) / "run") as folder:
-        return _fit(asked, folder, None, registry, None, _unsaid)
-
-
 @dataclass(frozen=True)
-class _Asked:
-    """What a run is asked for: all that its result depends on."""
+class RunRequest:
+    """What a run is made from: all that its result depends on.
 
-    data: str
-    model: str
+    Attributes
+    ----------
+    experiment : Request
+    strategy : str
+    options : dict
+        The strategy's, as far as they were given.
+    search : dict or None
+        Settings of a search, if there is one.
+    registry : str or None
+        A registry file.
+    """
+
+    experiment: Request
     strategy: str
-    seed: int
-    strict: bool
-    engine: str
-    precision: str
     options: dict[str, Any]
     search: dict[str, Any] | None = None
+    registry: str | None = None
 
-    def __post_init__(self) -> None:
-        # Faults are found before any work.
-        if self.search is not None:
-            self._searching()
-        check_methods([self.strategy], (*STRATEGIES, *BASELINES))
-        make_options(self.recipe, self.options)
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> RunRequest:
+        """Make the request again that an unfinished run was begun with, perhaps in another folder."""
+        began_in = Path(record.pop("folder"))
+        experiment = dict(record.pop("experiment"))
+        if Path.cwd() != began_in:
+            if experiment["data"] != "demo":
+                experiment["data"] = os.fspath(began_in / experiment["data"])
+            experiment["models"] = [_model_from(began_in, name) for name in experiment["models"]]
+            if record["registry"] is not None:
+                record["registry"] = os.fspath(began_in / record["registry"])
+        experiment["models"] = tuple(experiment["models"])
+        return cls(experiment=Request(**experiment), **record)
 
-    @property
-    def name(self) -> str:
-        """What the run is called after."""
-        return self.strategy if self.search is None else f"{self.strategy}-search"
+    def method(self) -> Method:
+        """Return what is fitted; raises :class:`finetune.errors.OptionError` naming every fault."""
+        if self.search is None:
+            return make_method(self.strategy, **self.options)
+        from finetune.search import Search
 
-    @property
-    def recipe(self) -> ModuleType:
-        return load_method(self.strategy)
+        find_method(self.strategy)
+        return Search(self.strategy, self.options, **self.search)
 
-    @property
-    def resumable(self) -> bool:
-        return self.search is not None or bool(getattr(self.recipe, "RESUMABLE", False))
-
-    def train(self, task: Task, backbone: Backbone) -> Trained:
-        """Do what is asked for, with the training part."""
-        if self.search is not None:
-            return self._searching().fit(task, backbone)
-        trained: Trained = self.recipe.fit(task, backbone, make_options(self.recipe, self.options))
-        return trained
-
-    def _searching(self) -> "Searching":
-        from finetune.search import Searching
-
-        return Searching(self.strategy, self.options, **(self.search or {}))
+    def command(self) -> str:
+        """Return the command that repeats the run."""
+        words = ["finetune", *([] if self.search is None else ["search"]), "--strategy", self.strategy]
+        words += self.experiment.words()
+        words += as_words({**(self.search or {}), **self.options})
+        words += [] if self.registry is None else ["--registry", self.registry]
+        return shlex.join(words)
 
 
-def _fit(
-    asked: _Asked,
-    folder: RunFolder,
-    unfinished: Unfinished | None,
-    registry: Registry | None,
-    command: str | None,
-    say: Callable[[str], None],
+def _model_from(folder: Path, name: str) -> str:
+    """Name a model from another folder: only one that is itself a folder needs another name there."""
+    place = folder / name.removeprefix("local-dir:")
+    return f"local-dir:{place}" if place.is_dir() else name
+
+
+def _follow(request: RunRequest) -> Run:
+    """Train along with the first process, which writes the run."""
+    with tempfile.TemporaryDirectory(prefix="finetune-") as name, RunFolder(Path(name) / "run") as folder:
+        return _run(request, folder, None, _silent)
+
+
+def _run(
+    request: RunRequest, folder: RunFolder, unfinished: Unfinished | None, log: Callable[[str], None]
 ) -> Run:
-    """Do what is asked for, in the folder."""
-    clock = _Clock()
-    team = _Team()
-    with clock.phase("data"):
-        dataset = read(asked.data)
-    with clock.phase("model"):
-        backbone = load(asked.model, registry=registry)
-    with clock.phase("features"), team.leader_first():
-        space = BackboneSpace(backbone, asked.engine, asked.precision, say)
-        space.expected_images = len(dataset)
-        found = compute(dataset.paths, [space, RawPixels()])
-        dataset = _without_unreadable(dataset, found, asked.strict)
-    X, pixels = found.matrices
-    record = _data_record(asked.data, dataset, found)
-    split = hold_out(
-        dataset.labels, dataset.parts, dataset.groups, seed=asked.seed, parts_from=dataset.parts_from
-    )
-    train, test = _images(dataset, X, split.train), _images(dataset, X, split.test)
+    """Do what is requested, in the folder."""
+    clock, team, method = Clock(), _Team(), request.method()
+    registry = _registry(request.registry)
+    experiment = prepare(request.experiment, registry=registry, log=log, leader_first=team.leader_first)
+    backbone = None if method.inputs == "pixels" else experiment.backbone
+    data = _data_record(experiment)
     if unfinished is not None:
-        unfinished.hold_to(record.fingerprint)
-        say(f"Should this be stopped, go on with: finetune resume {shlex.quote(str(folder.path))}")
+        unfinished.hold_to(data.fingerprint)
+        log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
     with clock.phase("training"):
-        groups = None if dataset.groups is None else dataset.groups[split.train]
-        task = Task(
-            train,
-            folds(train.labels, groups=groups, seed=asked.seed),
-            dataset.classes,
-            asked.seed,
-            engine=asked.engine,
-            precision=asked.precision,
-            checkpoints=team.same(unfinished.folder if unfinished else None),
-            say=say,
-        )
-        trained = asked.train(task, backbone)
+        checkpoints = team.same(unfinished.folder if unfinished else None)
+        fitted = method.fit(experiment.task(method, checkpoints=checkpoints), backbone)
     with clock.phase("evaluation"):
-        probabilities = softmax(trained.logits(test))
-        result = evaluate(test.labels, probabilities, dataset.classes)
-        floor = _floor(pixels, dataset.labels, split, len(dataset.classes))
+        held_out = experiment.held_out(method)
+        probabilities = softmax(fitted.decision_function(held_out))
+        test = evaluate(held_out.labels, probabilities, fitted.classes)
+        reference = _reference(experiment)
     with clock.phase("writing"):
-        trained.save(folder.work / "model")
-        _write_tables(folder.work, trained, dataset.subset(split.test), probabilities)
-        run = Run(
-            strategy=asked.strategy,
-            model=asked.model,
-            weights_sha256=backbone.weights_sha256,
-            data=record,
-            split=RunSplit(kind=split.kind, n_train=len(train), n_test=len(test)),
-            choice=trained.choice,
-            test=result,
-            floor=floor,
-            seconds={"total": 0.0},
-            environment=environment(threads(), space.precision),
-            seed=asked.seed,
-            command=command or _command(asked),
-            path=folder.path,
-            warnings=[
-                *dataset.warnings,
-                *filter(None, [split.warning, task.folds.warning]),
-                *trained.warnings,
-            ],
-        )
-    run = run.model_copy(update={"seconds": clock.seconds()})
+        fitted.save(folder.work / "model")
+        _write_tables(folder.work, fitted, experiment, probabilities)
+    run = Run(
+        strategy=request.strategy,
+        model=experiment.backbone.name,
+        weights_sha256=experiment.backbone.weights_sha256,
+        data=data,
+        split=_split_record(experiment),
+        choice=fitted.choice,
+        test=test,
+        reference=reference,
+        seconds={**experiment.seconds, **clock.seconds()},
+        environment=environment(threads(), experiment.spaces[0].precision),
+        seed=request.experiment.seed,
+        command=request.command(),
+        path=folder.path,
+        warnings=[*experiment.warnings, *fitted.warnings],
+    )
     write_report(run, folder.work)
     folder.write(run)
     return run
 
 
-def _unsaid(line: str) -> None:
-    """Tell nobody."""
+def _silent(line: str) -> None:
+    """Log nothing."""
+
+
+def _registry(path: str | None) -> Registry | None:
+    return None if path is None else load_registry(Path(path))
 
 
 class _Team:
@@ -330,64 +294,37 @@ class _Team:
         return self._joined.leader_first() if self._joined else nullcontext()
 
     def same(self, folder: Path | None) -> Path | None:
-        """The first process's folder."""
+        """Return the first process's folder."""
         if self._joined is None:
             return folder
         name = self._joined.same(str(folder.resolve()) if folder else "")
         return Path(name) if name else None
 
 
-class _Clock:
-    """Seconds by phase."""
+def _reference(experiment: Experiment) -> Reference:
+    """Evaluate what the same held-out images give without a CNN."""
+    from finetune.heads.linear import Problems, solve
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._phases: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self._phases[name] = round(time.perf_counter() - start, 3)
-
-    def seconds(self) -> dict[str, float]:
-        return {**self._phases, "total": round(time.perf_counter() - self._start, 3)}
-
-
-def _without_unreadable(dataset: Dataset, found: Extraction, strict: bool) -> Dataset:
-    """Leave out what turned out to be no image, or raise if that is what the user wants."""
-    if strict and (found.skipped or dataset.skipped):
-        names = [f"{dataset.names[i]} ({error.reason})" for i, error in found.skipped.items()]
-        names += [f"{skipped.path} ({skipped.reason})" for skipped in dataset.skipped]
-        listed = "; ".join(names[:10]) + (f"; and {len(names) - 10} more" if len(names) > 10 else "")
-        raise DataError(
-            f"{len(names)} files are no readable images: {listed}.",
-            "Mend or remove them, or leave out --strict to skip them.",
-        )
-    places = list(found.skipped)
-    return dataset.drop(places, [found.skipped[i].reason for i in places])
-
-
-def _images(dataset: Dataset, X: NDArray[np.float32], rows: NDArray[np.int64]) -> Images:
-    return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows])
-
-
-def _floor(pixels: NDArray[np.float32], labels: NDArray[np.int64], split: Split, n_classes: int) -> Floor:
-    """What the same held-out images give without a CNN."""
+    pixels, labels, split = experiment.matrices["pixels"], experiment.dataset.labels, experiment.split
     y, truth = labels[split.train], labels[split.test]
+    n_classes = len(experiment.dataset.classes)
     problem = Problems(pixels[split.train], y, np.ones((1, len(y)), np.float32), n_classes)
-    classifier = problem.classifier(solve(problem, FLOOR_L2, tolerance=1e-3))
+    classifier = problem.classifier(solve(problem, REFERENCE_L2, tolerance=1e-3))
+    predicted = classifier.decision_function(pixels[split.test]).argmax(axis=1)
     majority = np.bincount(y, minlength=n_classes).argmax()
-    return Floor(
-        raw_pixels_accuracy=float((classifier.scores(pixels[split.test]).argmax(axis=1) == truth).mean()),
+    return Reference(
+        raw_pixels_accuracy=float((predicted == truth).mean()),
         majority_accuracy=float((truth == majority).mean()),
     )
 
 
-def _data_record(data: str | os.PathLike[str], dataset: Dataset, found: Extraction) -> RunData:
+def _data_record(experiment: Experiment) -> RunData:
+    from finetune.data.dataset import fingerprint
+
+    dataset = experiment.dataset
     root = Path(dataset.root)
     return RunData(
-        path=os.fspath(data),
+        path=experiment.request.data,
         n_images=len(dataset),
         classes=list(dataset.classes),
         counts=dataset.counts,
@@ -396,39 +333,32 @@ def _data_record(data: str | os.PathLike[str], dataset: Dataset, found: Extracti
             for skipped in dataset.skipped
         ],
         ignored=dataset.ignored,
-        fingerprint=fingerprint(dataset, found.digests),
+        fingerprint=fingerprint(dataset, experiment.digests),
+    )
+
+
+def _split_record(experiment: Experiment) -> RunSplit:
+    groups = experiment.dataset.groups
+    return RunSplit(
+        kind=experiment.split.kind,
+        n_train=len(experiment.split.train),
+        n_test=len(experiment.split.test),
+        n_groups=None if groups is None else len(np.unique(groups)),
     )
 
 
 def _relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    base = root if root.is_dir() else root.parent
+    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 
-def _write_tables(folder: Path, trained: Trained, test: Dataset, probabilities: NDArray[np.float64]) -> None:
+def _write_tables(
+    folder: Path, fitted: Fitted, experiment: Experiment, probabilities: NDArray[np.float64]
+) -> None:
     with MetricsLog(folder) as log:
-        for line in trained.log:
+        for line in fitted.history:
             log.write(**line)
-    for name, text in getattr(trained, "files", {}).items():
+    for name, text in fitted.files.items():
         (folder / name).write_text(text, encoding="utf-8")
+    test = experiment.dataset.subset(experiment.split.test)
     write_predictions(folder, test.names, test.labels.tolist(), probabilities, test.classes)
-
-
-def data_name(data: str | os.PathLike[str]) -> str:
-    """Return what folders that are made from some data are called after."""
-    return Path(data).resolve().stem if os.fspath(data) != "demo" else "demo"
-
-
-def _command(asked: _Asked) -> str:
-    words = ["finetune", *([] if asked.search is None else ["search"])]
-    words += [*(["baseline"] if asked.strategy in BASELINES else ["--strategy"]), asked.strategy]
-    words += ["--data", asked.data, "--model", asked.model]
-    words += ["--seed", str(asked.seed)] if asked.seed else []
-    searched = {name: value for name, value in (asked.search or {}).items() if value is not None}
-    for name, value in {**searched, **asked.options}.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words += [flag if value else flag.replace("--", "--no-", 1)]
-        else:
-            for one in value if isinstance(value, (list, tuple)) else [value]:
-                words += [flag, str(one)]
-    return shlex.join(words)

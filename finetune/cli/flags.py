@@ -1,124 +1,155 @@
-"""The command line's words for what a user may set of a training, in one place for all commands."""
+"""The flags of the command line: those that commands share, and those that methods declare."""
+
+from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import Group, Parameter
 
-__all__ = ["ProbeFlags", "TrainingFlags", "given"]
+from finetune.experiment import Request
+from finetune.method import Method
+from finetune.methods import METHODS
+from finetune.options import choices
 
-_TRAINING = Group("Training the network itself (last-layers, full)", sort_key=10)
-_FEEDING = Group("What it is trained on (last-layers, full)", sort_key=11)
-_FINE = Group("Details of the training (last-layers, full)", sort_key=12)
+__all__ = [
+    "DataFlags",
+    "Engine",
+    "Json",
+    "MethodFlags",
+    "Model",
+    "Out",
+    "Precision",
+    "Strategy",
+    "given",
+]
 
-
-def _flag(group: Group, text: str, **more: Any) -> Parameter:
-    return Parameter(group=group, help=text, show_default=False, **more)
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print JSON on standard output, and nothing else there.")
+]
+Engine = Annotated[str, Parameter(help="What runs the network: auto, openvino, onnxruntime or torch.")]
+Precision = Annotated[
+    Literal["fp32", "bf16", "int8", "auto"],
+    Parameter(
+        help="bf16 is faster where the processor has it and a little less exact, int8 more so; auto takes"
+        " bf16 where it is exact enough."
+    ),
+]
+Model = Annotated[str, Parameter(help="A name from `zoo list`, one of timm's, or hf-hub:owner/repo.")]
+Out = Annotated[Path | None, Parameter(help="Folder for the run; by default a new one below runs/.")]
+Strategy = Annotated[
+    str,
+    Parameter(
+        help="What is trained. "
+        + " ".join(f"{name}: {m.summary}." for name, m in METHODS.items() if m.kind == "strategy")
+        + " To compare with: "
+        + ", ".join(name for name, m in METHODS.items() if m.kind != "strategy")
+        + "."
+    ),
+]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class ProbeFlags:
-    """What a user may set of a probe, and of others where they have it."""
+class DataFlags:
+    """The images, and how they are read, split and turned into features."""
 
-    loss: Annotated[
-        str | None, Parameter(help="probe: softmax (the default) or hinge, the multi-class SVM loss.")
-    ] = None
-    class_weight: Annotated[
-        str | None, Parameter(help="balanced lets every class count the same, however many images it has.")
-    ] = None
-    head: Annotated[
+    data: Annotated[
+        str,
+        Parameter(
+            help="Folder of class folders (train/ and val/ or test/ may stand above them), a table"
+            " (.csv, .tsv, .jsonl), or demo."
+        ),
+    ] = "demo"
+    group_by: Annotated[
         str | None,
-        Parameter(help="probe: linear (the default), or mlp for a hidden layer (and --rate, --epochs)."),
-    ] = None
-    l2: Annotated[
-        float | None, Parameter(help="probe: strength of the penalty, instead of the best of some.")
-    ] = None
-    activation: Annotated[
-        str | None, Parameter(help="probe, mlp: relu (the default), leaky_relu, elu, tanh or maxout.")
-    ] = None
-    hidden: Annotated[int | None, Parameter(help="probe, mlp: units of the hidden layer (256).")] = None
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class TrainingFlags:
-    """What a user may set of a network's training; what is None is chosen by the size of the data."""
-
-    layers: Annotated[int | None, _flag(_TRAINING, "last-layers: stages that learn beside the head (1).")] = (
-        None
-    )
-    unfreeze: Annotated[
-        tuple[str, ...] | None,
-        _flag(
-            _TRAINING,
-            "last-layers: parameters that learn instead, as 'blocks.5.*'.",
-            consume_multiple=True,
-            negative="",
+        Parameter(
+            help="A column of the table, or a pattern whose first (group) names the subject in an image's"
+            " path: images of one subject never straddle a split."
         ),
     ] = None
-    rate: Annotated[float | None, _flag(_TRAINING, "Learning rate, instead of the best of some.")] = None
-    epochs: Annotated[int | None, _flag(_TRAINING, "The most passes over the images.")] = None
-    batch: Annotated[int | None, _flag(_TRAINING, "Images an update (32).")] = None
-    bn: Annotated[
-        str | None,
-        _flag(
-            _TRAINING, "Batch normalisations that learn: keep the pretraining's statistics (frozen) or train."
-        ),
-    ] = None
-    start: Annotated[
-        str | None, _flag(_TRAINING, "What the classifier begins as: the probe's (probe) or random.")
+    folds: Annotated[int, Parameter(help="Folds of the cross-validation.")] = 5
+    seed: Annotated[int, Parameter(help="One seed, one result.")] = 0
+    strict: Annotated[
+        bool, Parameter(negative="", help="Stop at files that are not images, instead of skipping them.")
+    ] = False
+    engine: Engine = "auto"
+    precision: Precision = "fp32"
+    registry: Annotated[
+        Path | None, Parameter(help="A registry of your own, laid over ours and ZOO_REGISTRY's.")
     ] = None
 
-    augment: Annotated[
-        str | None, _flag(_FEEDING, "How views of a picture differ: none, light (default) or strong.")
-    ] = None
-    flip: Annotated[bool | None, _flag(_FEEDING, "Whether pictures are mirrored (they are).")] = None
-    views: Annotated[int | None, _flag(_FEEDING, "last-layers: views of each picture (8).")] = None
-    size: Annotated[
-        int | None,
-        _flag(_FEEDING, "full: pixels a side; by default the network's, or less for small pictures."),
-    ] = None
-    first_size: Annotated[
-        int | None, _flag(_FEEDING, "full: pixels a side in the first half of the epochs.")
-    ] = None
-    mixup: Annotated[float | None, _flag(_FEEDING, "Alpha of mixup (0: none).")] = None
-    cutmix: Annotated[float | None, _flag(_FEEDING, "full: alpha of cutmix (0: none).")] = None
-    sampling: Annotated[
-        str | None, _flag(_FEEDING, "balanced draws every class as often, however many images it has.")
-    ] = None
+    def request(self, *models: str) -> Request:
+        """Return the request that these flags make."""
+        return Request(
+            self.data,
+            models,
+            self.seed,
+            self.group_by,
+            self.folds,
+            self.strict,
+            self.engine,
+            self.precision,
+        )
 
-    optimizer: Annotated[str | None, _flag(_FINE, "adamw (default) or sgd.")] = None
-    momentum: Annotated[float | None, _flag(_FINE, "Of sgd (0.9).")] = None
-    weight_decay: Annotated[float | None, _flag(_FINE, "Of weights; biases have none (0.02).")] = None
-    schedule: Annotated[str | None, _flag(_FINE, "Of the rate: cosine (default), step or constant.")] = None
-    warmup: Annotated[float | None, _flag(_FINE, "Share of the updates in which the rate rises (0.1).")] = (
-        None
+    def arguments(self) -> dict[str, Any]:
+        """Return the flags as keyword arguments of :func:`finetune.fit`."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def _flags_of(methods: Iterable[type[Method]]) -> type:
+    """Make a class of flags from all that the methods declare; None is what the user left alone."""
+    declared: dict[str, dict[str, Any]] = {}
+    for method in methods:
+        for name, field in method.Options.model_fields.items():
+            declared.setdefault(name, {})[method.name] = field
+    fields = [
+        (name, Annotated[_kind(fields) | None, _parameter(fields)], dataclasses.field(default=None))
+        for name, fields in declared.items()
+    ]
+    made = dataclasses.make_dataclass("MethodFlags", fields, frozen=True)
+    made.__module__ = __name__  # or cyclopts takes it for a built-in type
+    flattened: type = Parameter(name="*")(made)
+    return flattened
+
+
+def _kind(fields: dict[str, Any]) -> Any:
+    """The type of one flag; words are checked later, with all other faults."""
+    kinds = []
+    for field in fields.values():
+        several = get_origin(field.annotation) in (Union, UnionType)
+        kinds += list(get_args(field.annotation)) if several else [field.annotation]
+    kinds = [str if get_origin(kind) is Literal else kind for kind in kinds if kind is not NoneType]
+    return float if float in kinds else kinds[0]
+
+
+def _parameter(fields: dict[str, Any]) -> Parameter:
+    """The help of one flag: which methods have it, and what it does there."""
+    by_text: dict[str, list[str]] = {}
+    for method, field in fields.items():
+        words = "|".join(choices(field))
+        by_text.setdefault(f"{field.description}{f' [{words}]' if words else ''}", []).append(method)
+    heading = next((h for f in fields.values() if (h := f.json_schema_extra["group"])), "")
+    said = set(heading.partition("(")[2].rstrip(")").split(", ")) if heading else set()
+    usual = sorted(by_text.items(), key=lambda item: set(item[1]) != said)  # what the heading covers first
+    text = " ".join(
+        description if set(methods) == said else f"{', '.join(methods)}: {description}"
+        for description, methods in usual
     )
-    layer_decay: Annotated[
-        float | None, _flag(_FINE, "Each layer learns at this share of the rate of the one behind it.")
-    ] = None
-    clip: Annotated[float | None, _flag(_FINE, "Longest gradient; 0 for any (1).")] = None
-    accumulate: Annotated[
-        int | None, _flag(_FINE, "Parts that a batch is worked through in, to save memory.")
-    ] = None
-    smoothing: Annotated[float | None, _flag(_FINE, "Label smoothing (0).")] = None
-    ema: Annotated[
-        float | None, _flag(_FINE, "Decay of a moving average of the parameters, used in the end (0: none).")
-    ] = None
-    patience: Annotated[
-        int | None, _flag(_FINE, "Epochs without improvement before a training is stopped (none is).")
-    ] = None
-    tensorboard: Annotated[
-        str | None, _flag(_FINE, "Folder for TensorBoard, where each epoch's numbers are written too.")
-    ] = None
-    amp: Annotated[bool | None, _flag(_FINE, "Train in bfloat16; by default where the processor has it.")] = (
-        None
-    )
+    group = Group(heading or "Method options", sort_key=10 if heading else 5)
+    return Parameter(group=group, help=text, show_default=False, consume_multiple=True, negative_iterable="")
 
 
-def given(*flags: Any) -> dict[str, Any]:
-    """Return what was set, by name."""
-    pairs = [(f.name, getattr(group, f.name)) for group in flags if group for f in dataclasses.fields(group)]
-    return {name: value for name, value in pairs if value is not None}
+MethodFlags = _flags_of(METHODS.values())
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """Return the flags that were set, by name."""
+    if flags is None:
+        return {}
+    values = {field.name: getattr(flags, field.name) for field in dataclasses.fields(flags)}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,17 +1,38 @@
-"""What a person reads at the end of a run."""
+"""What a person reads: lines while a command runs, and a run's result at its end."""
+
+from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING, Any
-
-from finetune.runs import Run
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_run"]
+    from finetune.runs import Run
+
+__all__ = ["log", "print_result", "print_run"]
 
 
-def print_run(run: Run, console: "Console") -> None:
+def log(line: str) -> None:
+    """Print a line on standard error."""
+    print(line, file=sys.stderr)
+
+
+def print_result(run: Run, json: bool) -> None:
+    """Print a run as JSON or for a person; of several processes, the first one only."""
+    from finetune.train import is_follower
+    from zoo.cli.console import stdout
+
+    if is_follower():
+        return
+    if json:
+        print(run.to_json(), end="")
+    else:
+        print_run(run, stdout())
+
+
+def print_run(run: Run, console: Console) -> None:
     """Print a run's result: the number to trust first, then how it came about, then what to do next.
 
     Parameters
@@ -33,7 +54,7 @@ def print_run(run: Run, console: "Console") -> None:
     table.add_row(
         "[bold]held-out accuracy[/]",
         f"[bold]{run.test.accuracy:.1%}[/]",
-        f"95% interval {lo:.1%} to {hi:.1%}, {run.test.n} images looked at once",
+        f"95% interval {lo:.1%} to {hi:.1%}, {run.test.n} images evaluated once",
     )
     cv, sd = run.choice["cv_accuracy"], run.choice["cv_std"]
     if isinstance(cv, float) and isinstance(sd, float):
@@ -44,15 +65,13 @@ def print_run(run: Run, console: "Console") -> None:
         )
     if "validation_accuracy" in run.choice:
         table.add_row("inner validation", f"{run.choice['validation_accuracy']:.1%}", _training(run))
-    if run.floor.raw_pixels_accuracy is not None:
+    if run.reference.raw_pixels_accuracy is not None:
         table.add_row(
-            "raw pixels",
-            f"{run.floor.raw_pixels_accuracy:.1%}",
-            "the same without the CNN, on 32 x 32 pixels",
+            "without the CNN",
+            f"{run.reference.raw_pixels_accuracy:.1%}",
+            "linear classifier on 32 x 32 pixels",
         )
-    table.add_row(
-        "largest class", f"{run.floor.majority_accuracy:.1%}", "always calling what is most frequent"
-    )
+    table.add_row("majority class", f"{run.reference.majority_accuracy:.1%}", "always predicted")
     table.add_row(
         "balanced accuracy",
         f"{run.test.balanced_accuracy:.1%}",
@@ -73,13 +92,12 @@ def print_run(run: Run, console: "Console") -> None:
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
 
 
-def _print_search(run: Run, console: "Console") -> None:
+def _print_search(run: Run, console: Console) -> None:
     from finetune.search.tables import print_search
-    from finetune.search.trials import TrialLog
 
     record: Any = run.choice["search"]
-    print_search(record, TrialLog(run.path).done, console)
-    console.print(f"Pictures of it: {run.path}/search.html", markup=False, soft_wrap=True)
+    print_search(record, console)
+    console.print(f"Charts: {run.path}/search.html", markup=False, soft_wrap=True)
 
 
 def _trained_on(run: Run) -> str:
@@ -100,7 +118,7 @@ def _choice(run: Run) -> str:
         if key in run.choice:
             return f"chose {name} {run.choice[key]:g} of {len(run.choice['curve'])}"  # type: ignore[arg-type]
     if "k" in run.choice:
-        return f"chose k = {run.choice['k']}, {run.choice['distance']}, {run.choice['weights']} votes"
+        return f"chose k = {run.choice['k']}, {run.choice['metric']}, {run.choice['weights']} votes"
     return ""
 
 
@@ -108,23 +126,23 @@ def _training(run: Run) -> str:
     """How the network was trained, in a few words."""
     choice = run.choice
     words = [
-        f"{choice['n_validation']} training images; chose rate {choice['rate']:g}",
+        f"{choice['n_validation']} training images; chose learning rate {choice['lr']:g}",
         f"{choice['epochs']} of {choice['of_epochs']} epochs",
     ]
-    if "views" in choice:
-        words.append(f"{choice['views']} views of each picture")
-    if "size" in choice:
-        words.append("at {} x {} pixels".format(*choice["size"]))  # type: ignore[misc]
+    if "num_views" in choice:
+        words.append(f"{choice['num_views']} views of each image")
+    if "img_size" in choice:
+        words.append("at {} x {} pixels".format(*choice["img_size"]))  # type: ignore[misc]
     return ", ".join(words)
 
 
-def _print_skipped(run: Run, console: "Console") -> None:
+def _print_skipped(run: Run, console: Console) -> None:
     from rich.markup import escape
 
     skipped = run.data.skipped
     if not skipped:
         return
-    console.print(f"[yellow]Skipped {len(skipped)} files that are no readable images:[/]")
+    console.print("[yellow]Not readable:[/]")
     for file in skipped[:5]:
         console.print(f"  {escape(file.path)}: {escape(file.reason)}", soft_wrap=True)
     if len(skipped) > 5:

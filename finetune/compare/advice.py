@@ -4,9 +4,9 @@ CS231n's notes on transfer learning ("When and how to fine-tune?") decide by two
 there are, and how unlike those of ImageNet they are. Few and like: train a classifier on the features.
 Few and unlike: take features from earlier in the network, that is, retrain its last layers. Many: fine-tune.
 
-How unlike is measured by what the features are worth. Five nearest neighbours are asked by features, and by
-raw pixels, leaving out each training image in turn; of the mistakes made by pixels, the features of a
-network that knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
+How unlike is measured by what the features are worth. Each training image in turn is predicted from its five
+nearest neighbours by features, and by raw pixels; of the mistakes made with pixels, the features of a network that
+knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
 has, come to 0.9; hand signs, which it has not, to 0.3.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from finetune.compare.record import MethodResult, Pair
 from finetune.compare.verdict import labels
 from finetune.heads.distances import ranks_within
-from finetune.strategies import STRATEGIES
+from finetune.methods import METHODS
 
 __all__ = ["Likeness", "advice", "likeness", "rule"]
 
@@ -39,7 +39,7 @@ class Likeness:
     Attributes
     ----------
     features, pixels : float
-        Share of training images that their five nearest neighbours by either call right.
+        Share of training images that their five nearest neighbours predict correctly.
     """
 
     features: float
@@ -102,8 +102,8 @@ def rule(images_a_class: int, alike: Likeness) -> tuple[str, str]:
     strategy, reason : str
     """
     kind = (
-        f"the features call {alike.features:.0%} of the training images as their nearest neighbours are, "
-        f"raw pixels {alike.pixels:.0%}"
+        f"the five nearest neighbours by features predict {alike.features:.0%} of the training images "
+        f"correctly, by raw pixels {alike.pixels:.0%}"
     )
     amount = f"{images_a_class} training images a class"
     if images_a_class >= THOUSANDS:
@@ -117,7 +117,7 @@ def rule(images_a_class: int, alike: Likeness) -> tuple[str, str]:
 def advice(
     results: Sequence[MethodResult], tested: Sequence[Pair], images_a_class: int, alike: Likeness
 ) -> str:
-    """Say what to use and what to try next, in accordance with the table.
+    """Return what to use and what to try next, in accordance with the table.
 
     Parameters
     ----------
@@ -132,15 +132,15 @@ def advice(
     Returns
     -------
     str
-        Some sentences. What it says to use is the best, or cannot be told apart from it.
+        Some sentences. What it says to use is the best, or not significantly worse.
     """
     names = labels(results)
-    told_apart = {pair.b for pair in tested if pair.a == names[0] and pair.told_apart}
-    top = [(name, r) for name, r in zip(names, results, strict=True) if name not in told_apart]
-    if any(result.is_floor for _, result in top):
+    different = {pair.b for pair in tested if pair.a == names[0] and pair.different}
+    top = [(name, r) for name, r in zip(names, results, strict=True) if name not in different]
+    if any(result.kind == "reference" for _, result in top):
         return (
-            "Nothing here is surely better than doing without a network: look for wrong labels among the "
-            "mistakes that a run's report shows, and gather more images before training longer."
+            "Nothing here is significantly better than a method without a CNN: look for wrong labels among "
+            "the mistakes that a run's report shows, and gather more images before training longer."
         )
     wanted, reason = rule(images_a_class, alike)
     agreeing = [name for name, result in top if result.name == wanted]
@@ -152,5 +152,5 @@ def advice(
             f"Use {names[0]}. By the course's rule it would be {wanted}, because {reason}; "
             f"but here {tried[0]} is worse."
         )
-    following = f"try {wanted} next" if wanted in STRATEGIES else "training more than a classifier may pay"
+    following = f"try {wanted} next" if wanted in METHODS else "training more than a classifier may pay"
     return f"Use {names[0]} for now, and {following}: {reason}."

@@ -1,10 +1,9 @@
-"""What a comparison finds out."""
+"""The results of a comparison."""
 
 from typing import Any
 
 from pydantic import Field, JsonValue
 
-from finetune.baselines import FLOORS
 from finetune.evaluation.metrics import Evaluation
 from finetune.runs.plain import PlainModel
 
@@ -15,7 +14,7 @@ SCHEMA = 1
 
 
 class FoldScores(PlainModel):
-    """Accuracy on each outer fold of the training part, with every choice made outside the fold.
+    """Accuracy on each outer fold of the training split, with every choice made outside the fold.
 
     Attributes
     ----------
@@ -49,40 +48,38 @@ class MethodResult(PlainModel):
     name : str
         The method.
     model : str or None
-        The network whose features it used; None for the floors.
+        The network whose features it used; None for references.
+    kind : str
+        ``strategy``, ``baseline``, or ``reference`` where it works without a CNN.
     test : Evaluation
         On the held-out images.
     correct : str
-        ``1`` for each held-out image that it called right, ``0`` for the others, in their order.
+        ``1`` for each held-out image that it predicted correctly, ``0`` for the others, in their order.
     folds : FoldScores or None
-        None where no folds were asked for.
+        None where no folds were requested.
     seconds : float
-        To choose and fit on the training part, without computing features.
-    trained_parameters : int
+        To choose and fit on the training split, without computing features.
+    n_parameters : int
         How many numbers were learned.
     model_bytes : int
         Of the saved model.
     choice : dict
-        What was chosen inside the training part.
+        What was chosen inside the training split.
     warnings : list of str
         What the user should know before trusting the row.
     """
 
     name: str
     model: str | None
+    kind: str
     test: Evaluation
     correct: str
     folds: FoldScores | None
     seconds: float
-    trained_parameters: int
+    n_parameters: int
     model_bytes: int
     choice: dict[str, JsonValue]
     warnings: list[str]
-
-    @property
-    def is_floor(self) -> bool:
-        """Whether it does without a pretrained network."""
-        return self.name in FLOORS
 
 
 class HeldOutTest(PlainModel):
@@ -91,7 +88,7 @@ class HeldOutTest(PlainModel):
     Attributes
     ----------
     only_a, only_b : int
-        Images that only one of the two called right.
+        Images that only one of the two predicted correctly.
     p_value, p_holm : float
         By itself, and adjusted for the number of pairs.
     """
@@ -134,7 +131,7 @@ class Pair(PlainModel):
     held_out : HeldOutTest
     folds : FoldTest or None
         None where either has no folds.
-    told_apart : bool
+    different : bool
         Whether the held-out test's adjusted p is at most 0.05.
     """
 
@@ -142,7 +139,7 @@ class Pair(PlainModel):
     b: str
     held_out: HeldOutTest
     folds: FoldTest | None
-    told_apart: bool
+    different: bool
 
 
 class Comparison(PlainModel):

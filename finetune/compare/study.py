@@ -5,30 +5,27 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finetune.compare.advice import advice, likeness
-from finetune.compare.kept import Kept
-from finetune.compare.measure import is_quick, measure
+from finetune.compare.cache import ResultCache
+from finetune.compare.measure import measure
 from finetune.compare.record import Comparison, MethodResult
 from finetune.compare.tables import to_markdown
 from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
-from finetune.data.dataset import Dataset, fingerprint, read
-from finetune.data.groups import group_by as grouped
-from finetune.data.split import Folds, Split, folds, hold_out
+from finetune.data.dataset import fingerprint
 from finetune.errors import OptionError
-from finetune.method import Images, Task
-from finetune.methods import check_methods, load_method, needs_backbone
-from finetune.train import DEFAULT_MODEL, data_name
+from finetune.experiment import Experiment, Request, data_name, prepare
+from finetune.method import Method
+from finetune.methods import make_method
+from finetune.runs.machine import environment
 from zoo.backbone import Backbone, load
 from zoo.errors import WeightsError
-from zoo.features.extract import compute
-from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.parallel import threads
 from zoo.registry.registry import Registry
 
 __all__ = ["DEFAULT_METHODS", "compare"]
@@ -40,47 +37,31 @@ QUICK_REPEATS, SLOW_REPEATS = 3, 1
 
 
 def compare(
-    data: str | os.PathLike[str] = "demo",
-    models: Sequence[str] = (DEFAULT_MODEL,),
+    request: Request | None = None,
     methods: Sequence[str] = DEFAULT_METHODS,
     *,
     repeats: int | None = None,
-    n_folds: int = 5,
-    group_by: str | None = None,
-    seed: int = 0,
     out: str | os.PathLike[str] | None = None,
-    engine: str = "auto",
-    precision: str = "fp32",
     registry: Registry | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Compare methods on the same held-out images and the same folds of the rest.
+    """Compare methods on the same images.
 
     Parameters
     ----------
-    data : str or path, optional
-        As in :func:`finetune.data.dataset.read`.
-    models : sequence of str, optional
-        Networks; every method that uses one is compared on each.
+    request : Request, optional
+        The images and networks; every method that uses a network is compared on each of them.
     methods : sequence of str, optional
         Of :data:`finetune.methods.METHODS`.
     repeats : int, optional
-        How often the training part is dealt into folds; 0 for no folds. By default 3, and 1 for methods
+        How often the training split is dealt into folds; 0 for no folds. By default 3, and 1 for methods
         that must fit every fold anew.
-    n_folds : int, optional
-        Folds in a repetition; fewer where a class or the groups are too few, with a warning.
-    group_by : str, optional
-        As in :func:`finetune.data.groups.group_by`.
-    seed : int, optional
-        Of the split, the folds, and anything else random.
     out : path, optional
-        The comparison's folder; by default ``runs/<data>-compare``. What is in it already is not done again.
-    engine, precision : str, optional
-        As in :func:`zoo.engines.build`.
+        The comparison's folder; by default ``runs/<data>-compare``. Results in it are not computed again.
     registry : Registry, optional
         Where to look models up.
-    say : callable, optional
-        Told in one line of what is done.
+    log : callable, optional
+        Given one line at a time of what is done.
 
     Returns
     -------
@@ -89,85 +70,33 @@ def compare(
     Raises
     ------
     ZooError
-        For whatever the user can mend. A network that cannot be had is left out as long as there is another.
+        For whatever the user can fix. A network that is unavailable is left out as long as there is another.
     """
     start = time.perf_counter()
-    check_methods(methods)
-    _check(repeats, n_folds, seed, models, methods)
-    say = say or (lambda line: None)
-    dataset = read(data)
-    backbones, failed = _load(models, methods, registry, say)
-    kept = Kept(out if out is not None else Path("runs") / f"{data_name(data)}-compare")
-    before = time.perf_counter()
-    material = _material(dataset, backbones, group_by, n_folds, seed, engine, precision, say)
-    seconds = {"features": round(time.perf_counter() - before, 3)}
+    request, log = request or Request(), log or (lambda line: None)
+    if repeats is not None and repeats < 0:
+        raise OptionError(f"--repeats is {repeats}.", "Give 0 (no folds) or more.")
+    if not request.models or not methods:
+        raise OptionError("There is nothing to compare.", "Name at least one model and one method.")
+    made = [make_method(name) for name in dict.fromkeys(methods)]
+    backbones, failed = _load(request.models, registry, log)
+    cache = ResultCache(out if out is not None else Path("runs") / f"{data_name(request.data)}-compare")
+    request = replace(request, models=tuple(backbone.name for backbone in backbones))
+    experiment = prepare(request, log=log, backbones=backbones)
     results = []
-    for name in dict.fromkeys(methods):
-        method = load_method(name)
-        for backbone in backbones if needs_backbone(method) else [None]:
-            rounds = (QUICK_REPEATS if is_quick(method) else SLOW_REPEATS) if repeats is None else repeats
-            results.append(_result(name, method, backbone, material, rounds, kept, say))
-    found = _conclude(data, material, ranked(results), failed, seed)
-    seconds["total"] = round(time.perf_counter() - start, 3)
+    for method in made:
+        rounds = (QUICK_REPEATS if method.shares_folds else SLOW_REPEATS) if repeats is None else repeats
+        for backbone in experiment.backbones if method.inputs == "features" else [None]:
+            results.append(_result(method, backbone, experiment, rounds, cache))
+    found = _conclude(experiment, ranked(results), failed)
+    seconds = {**experiment.seconds, "total": round(time.perf_counter() - start, 3)}
     found = found.model_copy(update={"seconds": seconds})
-    kept.finish(found, to_markdown(found))
+    cache.finish(found, to_markdown(found))
     return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Material:
-    """What all methods share."""
-
-    dataset: Dataset
-    digests: list[str]
-    split: Split
-    matrices: dict[str, NDArray[np.float32]]  # by network's name; "" for pixels
-    identities: dict[str, dict[str, Any]]
-    backbones: list[Backbone]
-    n_folds: int
-    seed: int
-    warnings: list[str]
-
-    @property
-    def groups(self) -> NDArray[Any] | None:
-        return None if self.dataset.groups is None else self.dataset.groups[self.split.train]
-
-    def images(self, name: str, rows: NDArray[np.int64]) -> Images:
-        paths = tuple(self.dataset.paths[i] for i in rows)
-        return Images(paths, self.dataset.labels[rows], self.matrices[name][rows])
-
-    def folds(self, repeats: int) -> Folds:
-        y = self.dataset.labels[self.split.train]
-        return folds(y, self.n_folds, self.groups, self.seed, repeats)
-
-    def described(self) -> dict[str, Any]:
-        """Everything that a result depends on besides the method and the network."""
-        about = [
-            [self.digests[i] for i in self.split.train],
-            [self.digests[i] for i in self.split.test],
-            self.dataset.labels.tolist(),
-            list(self.dataset.classes),
-            None if self.groups is None else self.groups.tolist(),
-        ]
-        digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-        return {"data": digest, "n_folds": self.n_folds, "seed": self.seed}
-
-
-def _check(
-    repeats: int | None, n_folds: int, seed: int, models: Sequence[str], methods: Sequence[str]
-) -> None:
-    if repeats is not None and repeats < 0:
-        raise OptionError(f"--repeats is {repeats}.", "Give 0 (no folds) or more.")
-    if n_folds < 2:
-        raise OptionError(f"--folds is {n_folds}.", "Give 2 or more.")
-    if seed < 0:
-        raise OptionError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
-    if not models or not methods:
-        raise OptionError("There is nothing to compare.", "Name at least one model and one method.")
-
-
 def _load(
-    models: Sequence[str], methods: Sequence[str], registry: Registry | None, say: Callable[[str], None]
+    models: Sequence[str], registry: Registry | None, log: Callable[[str], None]
 ) -> tuple[list[Backbone], dict[str, str]]:
     backbones, failed = [], {}
     faults: list[WeightsError] = []
@@ -175,7 +104,7 @@ def _load(
         try:
             backbones.append(load(name, registry=registry))
         except WeightsError as error:
-            say(f"Left out {name}: {error}")
+            log(f"Left out {name}: {error}")
             failed[name] = str(error)
             faults.append(error)
     if not backbones:
@@ -183,103 +112,57 @@ def _load(
     return backbones, failed
 
 
-def _material(
-    dataset: Dataset,
-    backbones: list[Backbone],
-    by: str | None,
-    n_folds: int,
-    seed: int,
-    engine: str,
-    precision: str,
-    say: Callable[[str], None],
-) -> _Material:
-    spaces = [BackboneSpace(backbone, engine, precision, say) for backbone in backbones]
-    found = compute(dataset.paths, [*spaces, RawPixels()])
-    places = list(found.skipped)
-    dataset = dataset.drop(places, [found.skipped[i].reason for i in places])
-    warnings = list(dataset.warnings)
-    if places:
-        warnings.append(f"{len(places)} files are no readable images and were left out.")
-    if by is not None:
-        dataset = grouped(dataset, by)
-    split = hold_out(dataset.labels, dataset.parts, dataset.groups, seed=seed, parts_from=dataset.parts_from)
-    warnings += filter(None, [split.warning, *_group_warnings(dataset, split, n_folds)])
-    if dataset.groups is not None:
-        n_folds = min(n_folds, len(np.unique(dataset.groups[split.train])))
-    names = [*(backbone.name for backbone in backbones), ""]
-    material = _Material(
-        dataset=dataset,
-        digests=found.digests,
-        split=split,
-        matrices=dict(zip(names, found.matrices, strict=True)),
-        identities={space.backbone.name: space.identity for space in spaces},
-        backbones=backbones,
-        n_folds=n_folds,
-        seed=seed,
-        warnings=warnings,
-    )
-    if warning := material.folds(1).warning:
-        warnings.append(warning)
-    return material
-
-
-def _group_warnings(dataset: Dataset, split: Split, n_folds: int) -> list[str]:
-    if dataset.groups is None:
-        return []
-    train, test = (set(dataset.groups[rows].tolist()) for rows in (split.train, split.test))
-    said = []
-    if len(train) < n_folds:
-        said.append(f"{len(train)} folds instead of {n_folds}, because there are only {len(train)} groups.")
-    if both := train & test:
-        said.append(
-            f"{len(both)} groups ({sorted(both)[0]} for one) have images on both sides of the data's own "
-            "split: the held-out accuracy may be too good."
-        )
-    return said
-
-
 def _result(
-    name: str,
-    method: Any,
-    backbone: Backbone | None,
-    material: _Material,
-    repeats: int,
-    kept: Kept,
-    say: Callable[[str], None],
+    method: Method, backbone: Backbone | None, experiment: Experiment, repeats: int, cache: ResultCache
 ) -> MethodResult:
-    space = "" if backbone is None else backbone.name
-    asked = {**material.described(), "repeats": repeats, "method": name, "options": vars(method.Options())}
-    asked["features"] = material.identities.get(space)
-    found = kept.find(name, asked)
+    name = None if backbone is None else backbone.name
+    key = {**_key(method, experiment), "repeats": repeats}
+    key["features"] = next((s.identity for s in experiment.spaces if s.backbone is backbone), None)
+    found = cache.find(method.name, key)
     if found is not None:
-        return found.model_copy(update={"model": space or None})
-    train = material.images(space, material.split.train)
-    task = Task(train, material.folds(1), material.dataset.classes, material.seed)
-    outer = material.folds(repeats) if repeats else None
-    test = material.images(space, material.split.test)
-    found = measure(name, method, task, test, outer, backbone, material.groups)
-    kept.keep(found, asked)
-    say(f"{name}{f' on {space}' if space else ''}: {found.test.accuracy:.1%}, {found.seconds:.1f} s")
+        return found.model_copy(update={"model": name})
+    outer = experiment.repeated_folds(repeats) if repeats else None
+    held_out = experiment.held_out(method, backbone)
+    found = measure(method, experiment.task(method, backbone), held_out, outer, backbone)
+    cache.store(found, key)
+    experiment.log(
+        f"{method.name}{f' on {name}' if name else ''}: {found.test.accuracy:.1%}, {found.seconds:.1f} s"
+    )
     return found
 
 
-def _conclude(
-    data: str | os.PathLike[str],
-    material: _Material,
-    results: list[MethodResult],
-    failed: dict[str, str],
-    seed: int,
-) -> Comparison:
-    dataset, split = material.dataset, material.split
+def _key(method: Method, experiment: Experiment) -> dict[str, Any]:
+    """Everything that a result depends on besides the network."""
+    dataset, split, request = experiment.dataset, experiment.split, experiment.request
+    about = [
+        [experiment.digests[i] for i in split.train],
+        [experiment.digests[i] for i in split.test],
+        dataset.labels.tolist(),
+        list(dataset.classes),
+        None if dataset.groups is None else dataset.groups.tolist(),
+    ]
+    return {
+        "data": hashlib.sha256(json.dumps(about).encode()).hexdigest(),
+        "n_folds": experiment.folds.n_folds,
+        "seed": request.seed,
+        "engine": request.engine,
+        "precision": request.precision,
+        "method": method.name,
+        "options": method.options.model_dump(mode="json"),
+        "versions": environment(threads()).versions,
+    }
+
+
+def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[str, str]) -> Comparison:
+    dataset, split = experiment.dataset, experiment.split
     tested = pairs(results)
     y = dataset.labels[split.train]
-    alike = likeness(
-        material.matrices[material.backbones[0].name][split.train], material.matrices[""][split.train], y
-    )
+    features = experiment.matrices[experiment.backbone.name]
+    alike = likeness(features[split.train], experiment.matrices["pixels"][split.train], y)
     images_a_class = int(np.median(np.bincount(y, minlength=len(dataset.classes))))
     return Comparison(
-        data=os.fspath(data),
-        fingerprint=fingerprint(dataset, material.digests),
+        data=experiment.request.data,
+        fingerprint=fingerprint(dataset, experiment.digests),
         n_train=len(split.train),
         n_test=len(split.test),
         n_classes=len(dataset.classes),
@@ -291,7 +174,7 @@ def _conclude(
         verdict=verdict(results, tested),
         advice=advice(results, tested, images_a_class, alike),
         failed=failed,
-        warnings=material.warnings,
+        warnings=experiment.warnings,
         seconds={},
-        seed=seed,
+        seed=experiment.request.seed,
     )

@@ -23,7 +23,7 @@ HEADINGS = (
     "macro F1",
     "calibration error",
     "training s",
-    "trained",
+    "parameters",
     "model",
     "",
 )
@@ -42,7 +42,7 @@ COLUMNS = (
     "log_loss",
     "ece",
     "seconds",
-    "trained_parameters",
+    "n_parameters",
     "model_bytes",
     "best",
     "like_best",
@@ -124,7 +124,7 @@ def _row(name: str, r: MethodResult, mark: str) -> tuple[str, ...]:
         f"{r.test.macro_f1:.3f}",
         f"{r.test.ece:.3f}",
         f"{r.seconds:.2f}",
-        _short(r.trained_parameters, ""),
+        _short(r.n_parameters, ""),
         _short(r.model_bytes, "B"),
         mark,
     )
@@ -133,7 +133,7 @@ def _row(name: str, r: MethodResult, mark: str) -> tuple[str, ...]:
 def _numbers(r: MethodResult) -> list[object]:
     folds = (r.folds.mean, r.folds.std) if r.folds else ("", "")
     measures = (r.test.balanced_accuracy, r.test.macro_f1, r.test.log_loss, r.test.ece)
-    costs = (r.seconds, r.trained_parameters, r.model_bytes)
+    costs = (r.seconds, r.n_parameters, r.model_bytes)
     return [r.name, r.model or "", r.test.n, r.test.accuracy, *r.test.ci95, *folds, *measures, *costs]
 
 

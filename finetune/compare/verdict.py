@@ -1,4 +1,4 @@
-"""Which methods differ, and what that comes to in words.
+"""Which methods differ, and in words what that means.
 
 Two methods count as different when McNemar's exact test on the held-out images says so at 5%, after Holm's
 adjustment for all pairs of the table. All pairs and not only those with the best: the best is known only
@@ -54,7 +54,7 @@ def pairs(results: Sequence[MethodResult]) -> list[Pair]:
     """
     names = labels(results)
     couples = list(combinations(range(len(results)), 2))
-    held_out = [mcnemar(_right(results[i]), _right(results[j])) for i, j in couples]
+    held_out = [mcnemar(_correct(results[i]), _correct(results[j])) for i, j in couples]
     on_folds = [_fold_difference(results[i], results[j]) for i, j in couples]
     adjusted = holm([test.p_value for test in held_out])
     fold_adjusted = iter(holm([test.p_value for test, _ in filter(None, on_folds)]))
@@ -64,20 +64,20 @@ def pairs(results: Sequence[MethodResult]) -> list[Pair]:
             b=names[j],
             held_out=_held_out(test, float(p)),
             folds=_folds(*folds, float(next(fold_adjusted))) if folds else None,
-            told_apart=bool(p <= LEVEL),
+            different=bool(p <= LEVEL),
         )
         for (i, j), test, folds, p in zip(couples, held_out, on_folds, adjusted, strict=True)
     ]
 
 
 def like_best(results: Sequence[MethodResult], tested: Sequence[Pair]) -> list[str]:
-    """Return the labels of those that cannot be told apart from the best, which comes first."""
+    """Return the labels of those that do not differ significantly from the best, which comes first."""
     best = labels(results)[0]
-    return [pair.b for pair in tested if pair.a == best and not pair.told_apart]
+    return [pair.b for pair in tested if pair.a == best and not pair.different]
 
 
 def verdict(results: Sequence[MethodResult], tested: Sequence[Pair]) -> str:
-    """Say in words what the table comes to.
+    """Return in words what the table shows.
 
     Parameters
     ----------
@@ -97,11 +97,13 @@ def verdict(results: Sequence[MethodResult], tested: Sequence[Pair]) -> str:
     lo, hi = first.test.ci95
     n = first.test.n
     mine = [pair for pair in tested if pair.a == best]
-    same, worse = [p for p in mine if not p.told_apart], [p for p in mine if p.told_apart]
-    said = [f"{best} is right on {first.test.accuracy:.1%} of {n} held-out images ({lo:.1%} to {hi:.1%})."]
+    same, worse = [p for p in mine if not p.different], [p for p in mine if p.different]
+    said = [
+        f"{best} has an accuracy of {first.test.accuracy:.1%} on {n} held-out images ({lo:.1%} to {hi:.1%})."
+    ]
     for pair in same:
         said.append(
-            f"{best} and {pair.b} cannot be told apart on {n} images ({_p(pair.held_out.p_holm)})"
+            f"{best} and {pair.b} do not differ significantly on {n} images ({_p(pair.held_out.p_holm)})"
             + _cost(best, first, pair.b, by_name[pair.b])
             + "."
         )
@@ -109,15 +111,15 @@ def verdict(results: Sequence[MethodResult], tested: Sequence[Pair]) -> str:
         others = _and([pair.b for pair in worse])
         said.append(f"{best} is better than {others} ({_p(max(p.held_out.p_holm for p in worse), True)}).")
     said += [_second_opinion(pair) for pair in mine if _disagrees(pair)]
-    if floors := [p.b for p in same if by_name[p.b].is_floor]:
+    if references := [p.b for p in same if by_name[p.b].kind == "reference"]:
         said.append(
-            f"So these images have not shown that a pretrained network helps: {_and(floors)} "
-            f"{'do' if len(floors) > 1 else 'does'} without one."
+            f"So these images have not shown that a pretrained network helps: {_and(references)} "
+            f"{'do' if len(references) > 1 else 'does'} without one."
         )
     return " ".join(said)
 
 
-def _right(result: MethodResult) -> list[bool]:
+def _correct(result: MethodResult) -> list[bool]:
     return [mark == "1" for mark in result.correct]
 
 
@@ -144,7 +146,7 @@ def _disagrees(pair: Pair) -> bool:
     """Whether the folds see a difference where the held-out images see none, or see the opposite one."""
     if pair.folds is None or pair.folds.p_holm > LEVEL:
         return False
-    return not pair.told_apart or pair.folds.difference < 0
+    return not pair.different or pair.folds.difference < 0
 
 
 def _second_opinion(pair: Pair) -> str:

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.data.split import Folds, folds
+from finetune.data.split import Folds, folds, smallest_class
 
-__all__ = ["Nested", "Plan", "nested", "plain"]
+__all__ = ["Nested", "Plan", "inner_folds", "nested", "plain"]
 
 Indices = NDArray[np.int64]
 
@@ -113,17 +113,18 @@ def _separate(
     trains: list[Indices] = []
     choices: list[list[tuple[int, Indices]]] = []
     for train, _ in pairs:
-        inner = _inner(labels[train], None if groups is None else groups[train], seed)
+        inner = inner_folds(labels[train], None if groups is None else groups[train], seed=seed)
         choices.append([(len(trains) + i, train[rows]) for i, (_, rows) in enumerate(inner.pairs)])
         trains += [train[rows] for rows, _ in inner.pairs]
     return Nested(trains, choices, pairs)
 
 
-def _inner(labels: NDArray[np.int64], groups: NDArray[Any] | None, seed: int) -> Folds:
-    """Folds of a few images: as even as they can be, even where a class has only one."""
-    if np.unique(labels, return_counts=True)[1].min() < 2:
+def inner_folds(
+    labels: NDArray[np.int64], groups: NDArray[Any] | None, n_folds: int = 5, seed: int = 0
+) -> Folds:
+    """Folds of a few images: as even as they can be, even where a class has only one image or group."""
+    if smallest_class(labels, groups) < 2:
         labels = np.zeros_like(labels)
-    n_groups = 1 if groups is None else len(np.unique(groups))
-    if n_groups < 2:
-        return folds(labels, 5, None, seed)
-    return folds(labels, min(5, n_groups), groups, seed)
+    if groups is not None and len(np.unique(groups)) < 2:
+        groups = None
+    return folds(labels, n_folds, groups, seed)

@@ -1,10 +1,9 @@
 """Which images are held out, and which cross-validate: stratified, by group where asked, by seed.
 
-Held-out images are looked at once, at the end. Everything that is chosen before is chosen by
+Held-out images are evaluated once, at the end. Everything that is chosen before is chosen by
 cross-validation on the rest, with the folds made here.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from zoo.errors import DataError
 
-__all__ = ["Folds", "Split", "folds", "hold_out"]
+__all__ = ["Folds", "Split", "folds", "hold_out", "smallest_class"]
 
 Indices = npt.NDArray[np.int64]
 
@@ -59,31 +58,31 @@ class Folds:
 
 def hold_out(
     labels: npt.ArrayLike,
-    parts: npt.ArrayLike | None = None,
+    splits: npt.ArrayLike | None = None,
     groups: npt.ArrayLike | None = None,
     seed: int = 0,
     fraction: float = 0.2,
-    parts_from: str = "folders",
+    splits_from: str = "folders",
 ) -> Split:
     """Set images aside for the one evaluation at the end.
 
-    Parts that the data brings stand. Otherwise a fraction of each class is drawn (at least one image,
+    A split that the data bring stands. Otherwise a fraction of each class is drawn (at least one image,
     and at least two are left), or whole groups are.
 
     Parameters
     ----------
     labels : array of int, shape (n,)
         Class indices.
-    parts : array of str, shape (n,), optional
-        ``train`` or ``test``, if the data says so itself.
+    splits : array of str, shape (n,), optional
+        ``train`` or ``test``, if the data say so themselves.
     groups : array, shape (n,), optional
         Images of one group stay on one side.
     seed : int
         Not negative; equal seeds give equal splits.
     fraction : float
         Of the images to hold out, between 0 and 1.
-    parts_from : str
-        The kind to report where `parts` is given: ``folders`` or ``column``.
+    splits_from : str
+        The kind to report where `splits` is given: ``folders`` or ``column``.
 
     Returns
     -------
@@ -101,9 +100,9 @@ def hold_out(
     (8, 2)
     """
     y = np.asarray(labels, dtype=np.int64)
-    if parts is not None:
-        held = np.asarray(parts) == "test"
-        return Split(np.flatnonzero(~held), np.flatnonzero(held), parts_from)
+    if splits is not None:
+        held = np.asarray(splits) == "test"
+        return Split(np.flatnonzero(~held), np.flatnonzero(held), splits_from, _straddling(held, groups))
     if groups is not None:
         return _hold_out_groups(y, np.asarray(groups), seed, fraction)
     chosen = []
@@ -138,7 +137,7 @@ def folds(
     labels : array of int, shape (n,)
         Class indices.
     n_folds : int
-        At least 2. A class with fewer images makes it shrink, with a warning.
+        At least 2. A class with fewer images, or groups, makes it shrink, with a warning.
     groups : array, shape (n,), optional
         Images of one group are in one fold.
     seed : int
@@ -153,19 +152,26 @@ def folds(
     Raises
     ------
     DataError
-        If a class has a single image, or there are fewer groups than folds.
+        If a class has a single image, or images of a single group.
     """
     y = np.asarray(labels, dtype=np.int64)
     if n_folds < 2:
         raise ValueError(f"n_folds is {n_folds}, but cross-validation needs at least 2")
-    smallest = int(np.unique(y, return_counts=True)[1].min())
-    if smallest < 2:
+    k = smallest_class(y, groups)
+    if k < 2:
         raise DataError(
-            "A class has a single training image, so that it cannot be cross-validated.",
-            "Add images to it or take it out.",
+            "A class has a single training image, so that it cannot be cross-validated."
+            if groups is None
+            else "A class has training images of one group only, so that it cannot be cross-validated.",
+            "Add images to it or take it out."
+            if groups is None
+            else "Add images of another group to it, name another grouping, or take the class out.",
         )
-    k = min(n_folds, smallest)
-    warning = "" if k == n_folds else f"{k} folds instead of {n_folds}, because a class has only {k} images."
+    warning = ""
+    if k < n_folds:
+        what = "images" if groups is None else "groups"
+        warning = f"{k} folds instead of {n_folds}, because a class has only {k} {what}."
+    k = min(k, n_folds)
     pairs = []
     for repeat in range(repeats):
         if groups is None:
@@ -174,6 +180,34 @@ def folds(
             fold_of = _deal_groups(y, np.asarray(groups), k, _generator(seed, 1, repeat))
         pairs += [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
     return Folds(pairs, k, warning)
+
+
+def smallest_class(labels: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> int:
+    """Return how many images, or groups where there are any, the smallest class has."""
+    y = np.asarray(labels)
+    if groups is None:
+        return int(np.unique(y, return_counts=True)[1].min())
+    names = np.asarray(groups)
+    return min(len(np.unique(names[y == label])) for label in np.unique(y))
+
+
+def _straddling(held: npt.NDArray[np.bool_], groups: npt.ArrayLike | None) -> str:
+    """Return a warning where a split that the data bring has images of one group on both sides."""
+    if groups is None:
+        return ""
+    names = np.asarray(groups)
+    both = sorted(set(names[held].tolist()) & set(names[~held].tolist()))
+    if not both:
+        return ""
+    n = int(np.isin(names[held], both).sum())
+    return (
+        f"The data's own split has images of {_counted(len(both), 'group')} on both sides "
+        f"({both[0]} for one): {n} of the {held.sum()} held-out images, whose accuracy may be too good."
+    )
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _generator(*seeds: int) -> np.random.Generator:
@@ -193,31 +227,44 @@ def _deal(y: Indices, k: int, generator: np.random.Generator) -> Indices:
 
 
 def _deal_groups(y: Indices, groups: npt.NDArray[Any], k: int, generator: np.random.Generator) -> Indices:
-    """Give each image its group's fold."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    """Give each image its group's fold, the classes as even as whole groups allow.
 
-    n_groups = len(np.unique(groups))
-    if n_groups < k:
-        raise DataError(
-            "All images are in one group."
-            if n_groups == 1
-            else f"{n_groups} groups are too few for {k} folds.",
-            f"Name a grouping with at least {k} groups, or leave the groups out.",
-        )
-    splitter = StratifiedGroupKFold(n_splits=k, shuffle=True, random_state=int(generator.integers(2**31)))
-    fold_of = np.empty(len(y), dtype=np.int64)
-    with warnings.catch_warnings():
-        # Fewer images in a class than folds is no matter here: whole groups decide.
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        for fold, (_, members) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
-            fold_of[members] = fold
-    return fold_of
+    Large groups come first, each to the fold that has the smallest share of its classes; images that stand
+    for themselves then fill the gaps, class by class.
+    """
+    _, group_of, size = np.unique(groups, return_inverse=True, return_counts=True)
+    classes, y = np.unique(y, return_inverse=True)
+    n_of_class = np.bincount(y)
+    held = np.zeros((k, len(classes)))  # images of each class in each fold
+    fold_of_group = np.empty(len(size), dtype=np.int64)
+    shuffled = generator.permutation(len(size))
+    order = shuffled[np.argsort(-size[shuffled], kind="stable")]
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(size)[:-1])
+    for group in order[size[order] > 1]:
+        counts = np.bincount(y[members[group]], minlength=len(classes))
+        share = (held * (counts / n_of_class)).sum(axis=1)
+        fold = int(np.lexsort((held.sum(axis=1), share))[0])
+        held[fold] += counts
+        fold_of_group[group] = fold
+    singles = order[size[order] == 1]
+    labels = y[[members[group][0] for group in singles]]
+    for label in range(len(classes)):
+        for group in singles[labels == label]:
+            fold = int(np.lexsort((held.sum(axis=1), held[:, label]))[0])
+            held[fold, label] += 1
+            fold_of_group[group] = fold
+    return fold_of_group[group_of]
 
 
 def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: float) -> Split:
     """Hold out that fold of whole groups which shows most classes and is nearest in size."""
     n_groups = len(np.unique(groups))
-    k = min(max(round(1 / fraction), 2), max(n_groups, 2))
+    if n_groups == 1:
+        raise DataError(
+            "All images are in one group.",
+            "Name a grouping with at least two groups, or leave the groups out.",
+        )
+    k = min(max(round(1 / fraction), 2), n_groups)
     fold_of = _deal_groups(y, groups, k, _generator(seed, 0))
     classes = set(np.unique(y).tolist())
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from finetune.data.dataset import Dataset, Skipped
-from finetune.data.folder import held_out_part
+from finetune.data.split_names import held_out_split, split_of
 from zoo.errors import DataError
 from zoo.images.scan import natural_key
 
 __all__ = ["read_table"]
 
 _COLUMNS = ("path", "label", "split", "group")
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _FORM = "Give it the columns path and label, and if you like split (train, val or test) and group."
 _MOST = 10
 
@@ -83,9 +82,9 @@ def _json_rows(path: Path, lines: Any) -> Iterator[tuple[int, dict[str, str]]]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"Line {number} of {path} is no JSON ({error}).", _FORM) from error
+            raise DataError(f"Line {number} of {path} is not JSON ({error}).", _FORM) from error
         if not isinstance(row, dict):
-            raise DataError(f"Line {number} of {path} is no JSON object.", _FORM)
+            raise DataError(f"Line {number} of {path} is not a JSON object.", _FORM)
         values = {
             name: "" if row[name] is None else str(row[name]).strip() for name in _COLUMNS if name in row
         }
@@ -94,7 +93,7 @@ def _json_rows(path: Path, lines: Any) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _faults(rows: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str]]:
     """What is wrong with which line."""
-    parted = any(row.get("split") for _, row in rows)
+    has_splits = any(row.get("split") for _, row in rows)
     grouped = any(row.get("group") for _, row in rows)
     first: dict[str, int] = {}
     for line, row in rows:
@@ -103,10 +102,10 @@ def _faults(rows: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str]]
                 yield line, f"no {name}"
         place = os.path.normpath(row.get("path") or ".")
         if row.get("path") and place in first:
-            yield line, f"{row['path']} stands in line {first[place]} already"
+            yield line, f"{row['path']} is in line {first[place]} already"
         first.setdefault(place, line)
         split = row.get("split", "")
-        if parted and split.lower() not in _SPLITS:
+        if has_splits and not split_of(split):
             yield line, f"the split {split!r} is none of train, val, test" if split else "no split"
         if grouped and not row.get("group"):
             yield line, "no group"
@@ -118,21 +117,21 @@ def _dataset(path: Path, rows: list[dict[str, str]]) -> Dataset:
     classes = sorted({row["label"] for row in rows}, key=natural_key)
     index = {name: i for i, name in enumerate(classes)}
     kept = [rows[i] for i in here]
-    parts, origin = None, ""
+    splits, origin = None, ""
     if kept and kept[0].get("split"):
-        roles = [_SPLITS[row["split"].lower()] for row in kept]
-        held_out = held_out_part(roles)
-        parts, origin = np.array(["test" if role == held_out else "train" for role in roles]), "column"
-        if "train" not in parts or "test" not in parts:
-            raise DataError(f"The column split of {path} names only one part.", _FORM)
+        roles = [str(split_of(row["split"])) for row in kept]
+        held_out = held_out_split(roles)
+        splits, origin = np.array(["test" if role == held_out else "train" for role in roles]), "column"
+        if "train" not in splits or "test" not in splits:
+            raise DataError(f"The column split of {path} names only one split.", _FORM)
     missing = sorted(set(range(len(rows))) - set(here))
     return Dataset(
         root=str(path),
         paths=tuple(places[i] for i in here),
         labels=np.array([index[row["label"]] for row in kept], dtype=np.int64),
         classes=tuple(classes),
-        parts=parts,
-        parts_from=origin,
+        splits=splits,
+        splits_from=origin,
         groups=np.array([row["group"] for row in kept]) if kept and kept[0].get("group") else None,
         skipped=tuple(Skipped(places[i], "no such file") for i in missing),
     )

@@ -1,41 +1,38 @@
-"""A finished run put to use on new images."""
+"""A finished run's classifier on new images."""
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import RunError
 from finetune.evaluation.calibration import softmax
-from finetune.heads.linear import Linear
-from finetune.runs import Run
-from finetune.runs.saved import read_head
+from finetune.heads.head import Head
+from finetune.runs.record import Run
+from finetune.runs.saved import load_head
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
 from zoo.features.extract import compute
-from zoo.features.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace, RawPixels, Space
 from zoo.images.decode import UnreadableImage
 
-if TYPE_CHECKING:
-    from finetune.baselines.knn import Neighbours
-    from finetune.heads.mlp import MLP
-
-__all__ = ["Predicted", "Predictor", "load"]
+__all__ = ["Predictions", "Predictor", "load"]
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """What a model says of some images.
+class Predictions:
+    """The predictions for some images.
 
     Attributes
     ----------
     paths : list of Path
         The n images that could be read, in the order given.
-    logits : (n, c) array
+    scores : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array
         Their softmax.
@@ -44,7 +41,7 @@ class Predicted:
     """
 
     paths: list[Path]
-    logits: NDArray[np.floating[Any]]
+    scores: NDArray[np.floating[Any]]
     probabilities: NDArray[np.float64]
     skipped: list[UnreadableImage]
 
@@ -69,9 +66,14 @@ class Predictor:
     def __init__(self, run: Run, engine: str = "auto", precision: str = "fp32") -> None:
         self.run = run
         self.classes = tuple(run.data.classes)
-        self._backbone: Backbone = load_backbone(f"local-dir:{run.path / 'model'}")
-        self._space = BackboneSpace(self._backbone, engine, precision)
-        self._head = _head(self._backbone)
+        folder = run.path / "model"
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self._space: Space = RawPixels()
+        backbone: Backbone | None = None
+        if config.get("inputs") != "pixels":
+            backbone = load_backbone(f"local-dir:{folder}")
+            self._space = BackboneSpace(backbone, engine, precision)
+        self._head: Head = load_head(folder, backbone)
         outputs = self._head.n_classes
         if outputs != len(self.classes):
             raise RunError(
@@ -79,13 +81,13 @@ class Predictor:
                 "The folder was changed after the run: train again.",
             )
 
-    def see(self, paths: Sequence[str | os.PathLike[str]]) -> Predicted:
-        """Say everything about some images, leaving out those that cannot be read."""
+    def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
+        """Return everything about some images, leaving out those that cannot be read."""
         found = compute([Path(path) for path in paths], [self._space])
-        logits = self._head.scores(found.matrices[0])
-        return Predicted(found.paths, logits, softmax(logits), list(found.skipped.values()))
+        scores = self._head.decision_function(found.matrices[0])
+        return Predictions(found.paths, scores, softmax(scores), list(found.skipped.values()))
 
-    def logits(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
+    def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.
 
         Raises
@@ -93,31 +95,18 @@ class Predictor:
         UnreadableImage
             If an image cannot be read.
         """
-        seen = self.see(paths)
-        if seen.skipped:
-            raise seen.skipped[0]
-        return seen.logits
+        found = self.predict_all(paths)
+        if found.skipped:
+            raise found.skipped[0]
+        return found.scores
 
     def predict_proba(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
-        """Return class probabilities, (n, c); raises as :meth:`logits` does."""
-        return softmax(self.logits(paths))
+        """Return class probabilities, (n, c); raises as :meth:`decision_function` does."""
+        return softmax(self.decision_function(paths))
 
     def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-        """Return the name of each image's most probable class; raises as :meth:`logits` does."""
-        return [self.classes[i] for i in self.logits(paths).argmax(axis=1)]
-
-
-def _head(backbone: Backbone) -> "Linear | Neighbours | MLP":
-    """What stands behind the backbone in a model's folder."""
-    if settings := backbone.config.get("knn"):
-        from finetune.baselines.knn import Neighbours
-
-        return Neighbours.load(backbone.folder, settings)
-    if settings := backbone.config.get("mlp"):
-        from finetune.heads.mlp import MLP
-
-        return MLP.load(backbone.folder, settings)
-    return Linear(*read_head(backbone))
+        """Return the name of each image's most probable class; raises as :meth:`decision_function` does."""
+        return [self.classes[i] for i in self.decision_function(paths).argmax(axis=1)]
 
 
 def load(folder: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32") -> Predictor:

@@ -14,19 +14,19 @@ from finetune.evaluation.metrics import Evaluation
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
 
-__all__ = ["SCHEMA", "Floor", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
+__all__ = ["SCHEMA", "Reference", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
 
 SCHEMA = 1
 """Version of ``run.json``; it rises whenever a key is added, removed or changes its meaning."""
 
 
 class SkippedFile(PlainModel):
-    """A file of the data folder that took no part.
+    """A file of the data folder that was not used.
 
     Attributes
     ----------
     path : str
-        Where it lies, relative to the data folder where possible.
+        Its place, relative to the data folder where possible.
     reason : str
         Why it was skipped.
     """
@@ -51,7 +51,7 @@ class RunData(PlainModel):
     skipped : list of SkippedFile
         Files that are not usable images.
     ignored : int
-        Files and folders that were never looked at: hidden ones, litter, files beside the class folders.
+        Files and folders that were not read: hidden ones, system files, files beside the class folders.
     fingerprint : str
         Hash over images and labels: equal fingerprints mean equal data.
     """
@@ -74,22 +74,25 @@ class RunData(PlainModel):
 
 
 class RunSplit(PlainModel):
-    """How training and test images were told apart.
+    """How training and test images were separated.
 
     Attributes
     ----------
     kind : str
         Where the split comes from, for instance the data's own folders or a stratified fifth.
     n_train, n_test : int
-        Number of images in either part.
+        Number of images in either split.
+    n_groups : int or None
+        Groups of all images; None where every image stands for itself.
     """
 
     kind: str
     n_train: int
     n_test: int
+    n_groups: int | None = None
 
 
-class Floor(PlainModel):
+class Reference(PlainModel):
     """What is reached without any pretrained network, on the same test images.
 
     Attributes
@@ -97,7 +100,7 @@ class Floor(PlainModel):
     raw_pixels_accuracy : float or None
         Of a linear classifier on small raw images; None where it wasn't computed.
     majority_accuracy : float
-        Of always calling the class that is most frequent in training.
+        Of predicting the class that is most frequent in training.
     """
 
     raw_pixels_accuracy: float | None
@@ -120,11 +123,11 @@ class Run(PlainModel):
     data : RunData
     split : RunSplit
     choice : dict
-        What was chosen inside the training part, always with ``cv_accuracy`` and ``cv_std`` (None where
+        What was chosen inside the training split, always with ``cv_accuracy`` and ``cv_std`` (None where
         nothing was cross-validated).
     test : Evaluation
         Measured once, on the test images.
-    floor : Floor
+    reference : Reference
     seconds : dict of str to float
         Wall-clock time by phase, and ``total``.
     environment : Environment
@@ -147,7 +150,7 @@ class Run(PlainModel):
     split: RunSplit
     choice: dict[str, JsonValue]
     test: Evaluation
-    floor: Floor
+    reference: Reference
     seconds: dict[str, float]
     environment: Environment
     seed: int
@@ -261,14 +264,16 @@ def read_record(folder: Path, name: str = "run.json") -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = (
-            f"{folder} is no run folder: it holds no {name}." if folder.exists() else f"There is no {folder}."
+            f"{folder} is not a run folder: it has no {name}."
+            if folder.exists()
+            else f"There is no {folder}."
         )
         raise RunError(problem, train) from error
     except OSError as error:
         raise RunError(f"{path} cannot be read ({error.strerror}).", "Check the permissions.") from error
     except ValueError as error:
         raise RunError(
-            f"{path} is damaged: it is no JSON ({error}).", "Train again with finetune."
+            f"{path} is damaged: it is not JSON ({error}).", "Train again with finetune."
         ) from error
     if not isinstance(record, dict) or not isinstance(record.get("schema"), int) or "strategy" not in record:
         raise RunError(f"{path} wasn't written by finetune.", train)

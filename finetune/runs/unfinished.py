@@ -1,7 +1,7 @@
-"""What is kept of a run that trains for long, until it is finished.
+"""The checkpoints of a run that trains for long, until it is finished.
 
-``RUN.unfinished/``, beside the run's place, holds ``request.json``, what was asked for, and the checkpoints.
-It is there from the first checkpoint to the run's end, however the process ends.
+``RUN.unfinished/``, beside the run's place, holds the checkpoints and ``request.json``, what the run is made
+from. It is there from the first checkpoint to the run's end, however the process ends.
 """
 
 import json
@@ -40,11 +40,11 @@ class Unfinished:
         self._request = self.folder / "request.json"
 
     def exists(self) -> bool:
-        """Return whether there is something to go on from."""
+        """Return whether there is something to continue from."""
         return self._request.exists()
 
     def begin(self, request: dict[str, Any]) -> None:
-        """Make the folder and write down what was asked for.
+        """Make the folder and record the request.
 
         Raises
         ------
@@ -54,7 +54,7 @@ class Unfinished:
         if self.exists():
             raise RunError(
                 f"{self.folder} holds a training that was not finished.",
-                f"Go on with it: finetune resume {self.run}. Or delete that folder to begin anew.",
+                f"Continue it: finetune resume {self.run}. Or delete that folder to start again.",
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ class Unfinished:
             ) from error
 
     def request(self) -> dict[str, Any]:
-        """Return what was asked for.
+        """Return the request.
 
         Raises
         ------
@@ -77,11 +77,11 @@ class Unfinished:
         if not self.exists():
             if (self.run / "run.json").exists():
                 raise RunError(
-                    f"{self.run} is finished: there is nothing to go on with.",
+                    f"{self.run} is finished: there is nothing to continue.",
                     "Train again with finetune, and another --out.",
                 )
             raise RunError(
-                f"{self.run} is no training that was interrupted: there is no {self.folder}.",
+                f"{self.run} is not an interrupted training: there is no {self.folder}.",
                 "Name the run's folder as it was printed when the training began.",
             )
         try:
@@ -95,7 +95,7 @@ class Unfinished:
         return dict(found)
 
     def hold_to(self, fingerprint: str) -> None:
-        """Write down what the images are; on going on, make sure that they are still these.
+        """Record what the images are; when resuming, make sure that they are the same.
 
         Raises
         ------
@@ -108,11 +108,11 @@ class Unfinished:
         elif noted.read_text(encoding="utf-8") != fingerprint:
             raise DataError(
                 "The images are not those that the training began with.",
-                f"Put them back, or delete {self.folder} and begin anew.",
+                f"Put them back, or delete {self.folder} and start again.",
             )
 
     def has_checkpoints(self) -> bool:
-        """Return whether any training was done that can be gone on with."""
+        """Return whether any training was done that can be continued."""
         return any(self.folder.glob("*.safetensors")) or (self.folder / "trials.jsonl").exists()
 
     def remove(self) -> None:
@@ -135,7 +135,7 @@ class Unfinished:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back; what is done is kept if something is, and the run is not finished."""
+        """Release the lock; checkpoints are kept if there are any and the run is not finished."""
         self._lock.release()
         if kind is None or not self.has_checkpoints():
             self.remove()

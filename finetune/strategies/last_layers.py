@@ -11,10 +11,13 @@ from pydantic import model_validator
 
 from finetune.method import Task
 from finetune.options import option
+from finetune.space import OneOf, Space
 from finetune.training.method import NetworkMethod
 from finetune.training.settings import INPUT, TRAINING, TrainingOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from finetune.training.bench import Prepared
     from finetune.training.team import Team
     from zoo.backbone import Backbone
@@ -37,6 +40,12 @@ class LastLayersOptions(TrainingOptions):
         min_length=1,
     )
     num_views: int = option(8, "Augmented views of each image (8).", group=INPUT, ge=1)
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges that a search draws from, by option."""
+        # Each number of layers needs activations of its own, which take as long as some trials.
+        return {**super().search_space(given), "layers": OneOf((1, 2), optional=True)}
 
     @model_validator(mode="after")
     def _layers_or_names(self) -> Self:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from finetune.options import Options, option
+from finetune.space import LogUniform, OneOf, Space
 
 if TYPE_CHECKING:
     from finetune.training.augment import Augment
@@ -20,6 +22,15 @@ SMALL = 1_000
 TRAINING = "Training the network (last-layers, full)"
 INPUT = "Input of the training (last-layers, full)"
 FINE = "Details of the training (last-layers, full)"
+
+#: What a search draws from.
+TRAINING_SPACE: Space = {
+    "lr": LogUniform(3e-5, 3e-2),
+    "weight_decay": LogUniform(1e-4, 1.0),
+    "batch_size": OneOf((16, 32, 64)),
+    "label_smoothing": OneOf((0.0, 0.05, 0.1), optional=True),
+    "layer_decay": OneOf((0.7, 0.8, 0.9, 1.0), optional=True),
+}
 
 
 class TrainingOptions(Options):
@@ -101,6 +112,11 @@ class TrainingOptions(Options):
     tensorboard: str | None = option(
         None, "Folder for TensorBoard, where each epoch's numbers are written too.", group=FINE
     )
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges that a search draws from, by option."""
+        return TRAINING_SPACE
 
     @model_validator(mode="after")
     def _accumulation_fits(self) -> Self:

@@ -1,4 +1,4 @@
-"""The comparison's folder: what is done is kept there, so that it is not done again."""
+"""The comparison's folder: results are stored there, so that they are not computed again."""
 
 import hashlib
 import json
@@ -9,65 +9,65 @@ from typing import Any
 from finetune.compare.record import SCHEMA, Comparison, MethodResult
 from finetune.errors import RunError
 
-__all__ = ["Kept"]
+__all__ = ["ResultCache"]
 
 #: Everything that the folder may hold; one with anything else in it is never written to.
 PARTS = frozenset({"compare.json", "compare.md", "methods"})
 
 
-class Kept:
+class ResultCache:
     """A comparison's folder.
 
     Parameters
     ----------
     folder : path
-        Made if need be.
+        Created if needed.
 
     Raises
     ------
     RunError
-        If something else lies there, or it cannot be written to.
+        If something else is in it, or it cannot be written to.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         other = "Choose another --out."
         try:
-            if self.folder.is_dir() and (theirs := {p.name for p in self.folder.iterdir()} - PARTS):
-                raise RunError(f"{self.folder} holds other files ({sorted(theirs)[0]}).", other)
+            if self.folder.is_dir() and (foreign := {p.name for p in self.folder.iterdir()} - PARTS):
+                raise RunError(f"{self.folder} holds other files ({sorted(foreign)[0]}).", other)
             (self.folder / "methods").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{self.folder} cannot be written ({error.strerror}).", other) from error
 
-    def find(self, name: str, asked: dict[str, Any]) -> MethodResult | None:
-        """Return what was kept of a method, if exactly the same was asked for.
+    def find(self, name: str, key: dict[str, Any]) -> MethodResult | None:
+        """Return a stored result, if exactly the same was requested.
 
         Parameters
         ----------
         name : str
             The method.
-        asked : dict
+        key : dict
             Everything that its result depends on.
         """
-        path = self._path(name, asked)
+        path = self._path(name, key)
         try:
             return MethodResult.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except ValueError:  # a faulty record is one too
-            return None  # damaged: done again, and written anew
+        except ValueError:
+            return None  # damaged: computed again, and written anew
 
-    def keep(self, result: MethodResult, asked: dict[str, Any]) -> None:
-        """Write a method's result down, whole or not at all."""
-        _write(self._path(result.name, asked), result.model_dump_json(indent=1))
+    def store(self, result: MethodResult, key: dict[str, Any]) -> None:
+        """Write a method's result, whole or not at all."""
+        _write(self._path(result.name, key), result.model_dump_json(indent=1))
 
     def finish(self, comparison: Comparison, markdown: str) -> None:
         """Write the comparison itself: ``compare.json`` and ``compare.md``."""
         _write(self.folder / "compare.json", json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False))
         _write(self.folder / "compare.md", markdown)
 
-    def _path(self, name: str, asked: dict[str, Any]) -> Path:
-        described = json.dumps({**asked, "schema": SCHEMA}, sort_keys=True)
+    def _path(self, name: str, key: dict[str, Any]) -> Path:
+        described = json.dumps({**key, "schema": SCHEMA}, sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()
         return self.folder / "methods" / f"{name}-{digest[:16]}.json"
 

@@ -1,0 +1,57 @@
+"""``finetune search``: search for a training's settings."""
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Strategy, given
+from finetune.cli.screen import log, print_result
+from finetune.experiment import DEFAULT_MODEL
+
+__all__ = ["search"]
+
+
+def search(
+    *,
+    data: DataFlags | None = None,
+    model: Model = DEFAULT_MODEL,
+    strategy: Strategy = "probe",
+    trials: Annotated[
+        int | None, Parameter(help="How many at most; by default 100 for a probe, 24 for others.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        Parameter(help="How long they may take; the training with what was found comes on top."),
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        Parameter(
+            consume_multiple=True,
+            negative_iterable="",
+            help="Options to search. probe: lr, l2, hidden, activation, and with --head linear l2, loss."
+            " Others: lr, weight_decay, batch_size, and if named label_smoothing, layer_decay, layers.",
+        ),
+    ] = None,
+    out: Out = None,
+    options: MethodFlags | None = None,  # type: ignore[valid-type]
+    json: Json = False,
+) -> None:
+    """Search for a training's settings, from many short trials to a few long ones, and train with the best.
+
+    What is given stays as it is; the defaults are tried too, so that the result is no worse by the same
+    score. Trials are compared on folds of the training images; held-out images are evaluated once, at the
+    end. If stopped, it continues with `finetune resume`.
+    """
+    from finetune.train import fit
+
+    data = data or DataFlags()
+    run = fit(
+        model=model,
+        strategy=strategy,
+        out=out,
+        log=log,
+        search={"trials": trials, "minutes": minutes, "over": over},
+        **data.arguments(),
+        **given(options),
+    )
+    print_result(run, json)

@@ -1,0 +1,29 @@
+"""``finetune [train]``: train a classifier."""
+
+from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Strategy, given
+from finetune.cli.screen import log, print_result
+from finetune.experiment import DEFAULT_MODEL
+
+__all__ = ["train"]
+
+
+def train(
+    *,
+    data: DataFlags | None = None,
+    model: Model = DEFAULT_MODEL,
+    strategy: Strategy = "probe",
+    out: Out = None,
+    options: MethodFlags | None = None,  # type: ignore[valid-type]
+    json: Json = False,
+) -> None:
+    """From a folder of labelled images to a classifier, and a number that holds on images nobody has seen.
+
+    With no command, trains. Everything is chosen by cross-validation on the training images; the
+    held-out ones are evaluated once.
+    """
+    from finetune.train import fit
+
+    data = data or DataFlags()
+    print_result(
+        fit(model=model, strategy=strategy, out=out, log=log, **data.arguments(), **given(options)), json
+    )

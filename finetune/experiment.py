@@ -1,0 +1,300 @@
+"""The one way in: from labelled images and networks to what every method is given.
+
+Read, extract, drop what cannot be read, group, split, fold: `fit`, `search`, `compare` and `check` all start
+here, so that the same data, seed and options give the same split, groups and folds in each of them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetune.method import Images, Method, Task
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from finetune.data.dataset import Dataset
+    from finetune.data.split import Folds, Split
+    from zoo.backbone import Backbone
+    from zoo.features.spaces import BackboneSpace, Space
+    from zoo.registry.registry import Registry
+
+__all__ = ["DEFAULT_MODEL", "Clock", "Experiment", "Request", "data_name", "prepare"]
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an experiment is made from: all that the features, the split and the folds depend on.
+
+    Attributes
+    ----------
+    data : str
+        As for :func:`finetune.data.read.read`.
+    models : tuple of str
+        As for :func:`zoo.load`.
+    seed : int
+        Of the split, the folds and anything else random.
+    group_by : str or None
+        As for :func:`finetune.data.groups.group_by`.
+    n_folds : int
+        Of the cross-validation; fewer where a class has fewer images or groups.
+    strict : bool
+        Raise for files that are not images, instead of leaving them out.
+    engine, precision : str
+        As for :func:`zoo.engines.build`.
+
+    Raises
+    ------
+    DataError
+        If the seed is negative or there are less than two folds.
+    """
+
+    data: str = "demo"
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    seed: int = 0
+    group_by: str | None = None
+    n_folds: int = 5
+    strict: bool = False
+    engine: str = "auto"
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise DataError(f"--seed is {self.seed}, which is negative.", "Give a seed from 0 upwards.")
+        if self.n_folds < 2:
+            raise DataError(f"--folds is {self.n_folds}, which is too few.", "Give 2 or more.")
+
+    def words(self) -> list[str]:
+        """Return the words of a command line that make the same request."""
+        words = ["--data", self.data, "--model", *self.models]
+        words += [] if not self.seed else ["--seed", str(self.seed)]
+        words += [] if self.group_by is None else ["--group-by", self.group_by]
+        words += [] if self.n_folds == 5 else ["--folds", str(self.n_folds)]
+        words += ["--strict"] if self.strict else []
+        words += [] if self.engine == "auto" else ["--engine", self.engine]
+        words += [] if self.precision == "fp32" else ["--precision", self.precision]
+        return words
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """Readable images with their features, groups, split and folds.
+
+    Attributes
+    ----------
+    request : Request
+    dataset : Dataset
+        The n readable images.
+    digests : list of str
+        SHA-256 of each file.
+    backbones : tuple of Backbone
+        The networks, of which the first is the usual one.
+    spaces : tuple of BackboneSpace
+        What computes their features.
+    matrices : dict of str to (n, d) float32 array
+        Features by the network's name, and ``pixels``: colours on 32 x 32 pixels, from 0 to 1.
+    split : Split
+        Which images train and which are held out.
+    folds : Folds
+        The cross-validation of the training images.
+    warnings : list of str
+        What the user should know about the data.
+    seconds : dict of str to float
+        What reading, loading and extracting took.
+    log : callable
+        Given one line at a time of what the user may want to know.
+    """
+
+    request: Request
+    dataset: Dataset
+    digests: list[str]
+    backbones: tuple[Backbone, ...]
+    spaces: tuple[BackboneSpace, ...]
+    matrices: dict[str, NDArray[np.float32]]
+    split: Split
+    folds: Folds
+    warnings: list[str]
+    seconds: dict[str, float]
+    log: Callable[[str], None]
+
+    @property
+    def backbone(self) -> Backbone:
+        """The first network."""
+        return self.backbones[0]
+
+    def inputs(self, method: Method, backbone: Backbone | None = None) -> NDArray[np.float32]:
+        """Return what a method works on, of all images: a network's features, or pixels."""
+        return self.matrices["pixels" if method.inputs == "pixels" else (backbone or self.backbone).name]
+
+    def images(self, X: NDArray[np.float32], rows: NDArray[np.int64]) -> Images:
+        """Return some of the images, with their rows of `X`."""
+        dataset = self.dataset
+        groups = None if dataset.groups is None else dataset.groups[rows]
+        return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows], groups)
+
+    def task(self, method: Method, backbone: Backbone | None = None, **settings: Any) -> Task:
+        """Return the training images with their folds, as a method is given them.
+
+        Parameters
+        ----------
+        method : Method
+        backbone : Backbone, optional
+            Whose features; by default the first network's.
+        **settings
+            Other fields of :class:`finetune.method.Task`.
+        """
+        settings = {
+            "seed": self.request.seed,
+            "engine": self.request.engine,
+            "precision": self.request.precision,
+            "log": self.log,
+            **settings,
+        }
+        train = self.images(self.inputs(method, backbone), self.split.train)
+        return Task(train, self.folds, self.dataset.classes, **settings)
+
+    def held_out(self, method: Method, backbone: Backbone | None = None) -> Images:
+        """Return the held-out images, to be evaluated once."""
+        return self.images(self.inputs(method, backbone), self.split.test)
+
+    def repeated_folds(self, repeats: int) -> Folds:
+        """Return folds of the training images, dealt several times; the first are `folds`."""
+        from finetune.data.split import folds
+
+        rows = self.split.train
+        groups = None if self.dataset.groups is None else self.dataset.groups[rows]
+        return folds(self.dataset.labels[rows], self.request.n_folds, groups, self.request.seed, repeats)
+
+
+def prepare(
+    request: Request,
+    *,
+    registry: Registry | None = None,
+    log: Callable[[str], None] | None = None,
+    more_spaces: Sequence[Space] = (),
+    backbones: Sequence[Backbone] | None = None,
+    leader_first: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Experiment:
+    """Read, extract, drop what cannot be read, group, split, fold.
+
+    Parameters
+    ----------
+    request : Request
+    registry : Registry, optional
+        Where to look the models up.
+    log : callable, optional
+        Given one line at a time of what the user may want to know.
+    more_spaces : sequence of Space, optional
+        What else to compute of each image in the same pass; goes into `matrices` by the name of its class.
+    backbones : sequence of Backbone, optional
+        The request's networks, where they are loaded already.
+    leader_first : callable, optional
+        Makes a context in which, of several processes, the first one extracts before the others.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    ZooError
+        For whatever the user can fix.
+    """
+    from finetune.data.groups import group_by
+    from finetune.data.read import check_counts, read
+    from finetune.data.split import folds, hold_out
+    from zoo.backbone import load
+    from zoo.features.extract import compute
+    from zoo.features.spaces import BackboneSpace, RawPixels
+
+    log = log or (lambda line: None)
+    clock = Clock()
+    with clock.phase("data"):
+        dataset = read(request.data)
+    with clock.phase("model"):
+        loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
+    with clock.phase("features"), leader_first():
+        spaces = tuple(BackboneSpace(b, request.engine, request.precision, log) for b in loaded)
+        for space in spaces:
+            space.expected_images = len(dataset)
+        found = compute(dataset.paths, [*spaces, RawPixels(), *more_spaces])
+    dataset = _readable(dataset, found.skipped, request.strict)
+    check_counts(dataset)
+    if request.group_by is not None:
+        dataset = group_by(dataset, request.group_by)
+    split = hold_out(
+        dataset.labels, dataset.splits, dataset.groups, request.seed, splits_from=dataset.splits_from
+    )
+    groups = None if dataset.groups is None else dataset.groups[split.train]
+    dealt = folds(dataset.labels[split.train], request.n_folds, groups, request.seed)
+    names = [*(b.name for b in loaded), "pixels", *(type(space).__name__ for space in more_spaces)]
+    return Experiment(
+        request=request,
+        dataset=dataset,
+        digests=found.digests,
+        backbones=loaded,
+        spaces=spaces,
+        matrices=dict(zip(names, found.matrices, strict=True)),
+        split=split,
+        folds=dealt,
+        warnings=[*dataset.warnings, *filter(None, [split.warning, dealt.warning])],
+        seconds=clock.phases,
+        log=log,
+    )
+
+
+def data_name(data: str | os.PathLike[str]) -> str:
+    """Return what folders that are made from some data are named after."""
+    return Path(data).resolve().stem if os.fspath(data) != "demo" else "demo"
+
+
+class Clock:
+    """Seconds by phase.
+
+    Attributes
+    ----------
+    phases : dict of str to float
+    """
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self.phases: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what is done within, under a name."""
+        start = time.perf_counter()
+        yield
+        self.phases[name] = round(time.perf_counter() - start, 3)
+
+    def seconds(self) -> dict[str, float]:
+        """Return the phases, and ``total`` since the clock was made."""
+        return {**self.phases, "total": round(time.perf_counter() - self._start, 3)}
+
+
+def _readable(dataset: Dataset, skipped: dict[int, Any], strict: bool) -> Dataset:
+    """Leave out files that are not images, or raise if that is what the user wants."""
+    if strict and (skipped or dataset.skipped):
+        names = [f"{dataset.names[i]} ({error.reason})" for i, error in skipped.items()]
+        names += [f"{file.path} ({file.reason})" for file in dataset.skipped]
+        listed = "; ".join(names[:10]) + (f"; and {len(names) - 10} more" if len(names) > 10 else "")
+        raise DataError(
+            f"{len(names)} files are not readable images: {listed}.",
+            "Fix or remove them, or leave out --strict to skip them.",
+        )
+    dataset = dataset.drop(list(skipped), [error.reason for error in skipped.values()])
+    if not dataset.skipped:
+        return dataset
+    n = len(dataset.skipped)
+    line = f"{n} file{' is not a readable image' if n == 1 else 's are not readable images'}: left out."
+    return replace(dataset, warnings=(*dataset.warnings, line))
