@@ -1,5 +1,6 @@
 """What a training that was stopped leaves behind is checked before it is used."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,9 @@ from photos import crops
 import finetune
 from finetune.cli.app import main
 from finetune.errors import RunError
+from finetune.experiment import Request
 from finetune.runs import Unfinished
+from finetune.train import RunRequest
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +27,8 @@ def here(tmp_path, monkeypatch):
 
 def unfinished(here, photos, name="run"):
     """What a process that was killed in its first epoch leaves."""
-    asked = {"data": str(photos), "model": "efficientnet_lite0", "strategy": "full", "seed": 0}
-    asked |= {"strict": False, "engine": "auto", "precision": "fp32", "folder": str(here)}
-    Unfinished(here / name).begin(asked | {"options": {"epochs": 1, "lr": 1e-3, "img_size": 32}})
+    request = RunRequest(Request(str(photos)), "full", {"epochs": 1, "lr": 1e-3, "img_size": 32})
+    Unfinished(here / name).begin(asdict(request) | {"folder": str(here)})
 
 
 def test_damaged_requests_are_refused(here, photos, capsys):
