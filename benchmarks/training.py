@@ -36,7 +36,7 @@ from finetune.training.checkpoint import Checkpoint
 from finetune.training.loop import train
 from finetune.training.network import build
 from zoo.backbone import load
-from zoo.engines.memory import keep_freed_memory
+from zoo.engines.memory import freed_memory_kept
 
 
 class Plain(Dataset):
@@ -238,13 +238,13 @@ def main():
     if given.plain_only:
         plain_only(given)
         return
-    keep_freed_memory()
-    if given.accuracy:
-        rows = accuracy(given)
-    elif given.time_to_accuracy:
-        rows = time_to_accuracy(given)
-    else:
-        rows = speed(given)
+    with freed_memory_kept():
+        if given.accuracy:
+            rows = accuracy(given)
+        elif given.time_to_accuracy:
+            rows = time_to_accuracy(given)
+        else:
+            rows = speed(given)
     for row in rows:
         print(json.dumps(row) if given.json else "  ".join(f"{k} {v}" for k, v in row.items()))
 

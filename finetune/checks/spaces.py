@@ -6,18 +6,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.features.spaces import BackboneSpace
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.decode import Box
 
 __all__ = ["ImageSizes", "SwappedChannels"]
 
 
-class ImageSizes:
+class ImageSizes(Space):
     """An image's width and height in pixels."""
 
     width = 2
-    identity: dict[str, Any] = {"pixels": "width and height"}  # noqa: RUF012 (a protocol's attribute)
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the rows depend on besides the image."""
+        return {"pixels": "width and height"}
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
         """Write both numbers as the bytes that a space works on."""
         return np.array(image.size, np.uint32).view(np.uint8)
 
@@ -26,7 +31,7 @@ class ImageSizes:
         return np.ascontiguousarray(batch).view(np.uint32).astype(np.float32)
 
 
-class SwappedChannels:
+class SwappedChannels(Space):
     """A backbone's features of images whose red and blue are exchanged.
 
     Parameters
@@ -44,9 +49,18 @@ class SwappedChannels:
         """Everything the features depend on besides the image."""
         return {**self._space.identity, "channels": "blue, green, red"}
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def base(self) -> Space:
+        """What computes the features."""
+        return self._space
+
+    def reduction(self, width: int, height: int) -> int:
+        """Return how many times smaller an upright JPEG may be decoded: as for the others."""
+        return self._space.reduction(width, height)
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
         """Turn an RGB image into what the network expects, channels in reverse."""
-        return np.ascontiguousarray(self._space.prepare(image)[..., ::-1])
+        return np.ascontiguousarray(self._space.prepare(image, box)[..., ::-1])
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn a batch of images into features."""

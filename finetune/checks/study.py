@@ -17,8 +17,8 @@ from finetune.strategies import STRATEGIES, make_options
 from finetune.train import DEFAULT_MODEL, data_name
 from zoo.backbone import load
 from zoo.errors import DataError
-from zoo.features.extract import threads
 from zoo.features.spaces import BackboneSpace
+from zoo.parallel import threads
 from zoo.registry.registry import Registry
 
 __all__ = ["check", "look"]

@@ -20,14 +20,16 @@ from finetune.errors import TrainingError
 from finetune.training.augment import Augment
 from finetune.training.cut import Cut
 from finetune.training.sources import spare_memory
-from zoo.backbone import Backbone
-from zoo.features.fill import Filled, fill
-from zoo.features.spaces import BackboneSpace
+from zoo.backbone import Backbone, Stage
+from zoo.engines import FeatureTap
+from zoo.features.fill import Extraction, compute
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.decode import Box
 
 __all__ = ["TorchFront", "ViewSpace", "activations", "front"]
 
 
-class ViewSpace:
+class ViewSpace(Space):
     """The frozen part's output for one view of an image.
 
     Parameters
@@ -46,7 +48,7 @@ class ViewSpace:
     dtype = np.float16
 
     def __init__(
-        self, front: Any, size: tuple[int, int], augment: Augment | None, number: int, seed: int
+        self, front: Space, size: tuple[int, int], augment: Augment | None, number: int, seed: int
     ) -> None:
         self.width = front.width
         self._front, self._size, self._augment, self._number, self._seed = front, size, augment, number, seed
@@ -59,7 +61,12 @@ class ViewSpace:
         view = {"number": self._number, "augment": self._augment.key, "seed": self._seed}
         return {**self._front.identity, "view": view}
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
+    @property
+    def base(self) -> Space:
+        """What computes the rows of all views."""
+        return self._front
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
         """Make the view of an image; what is random is a function of its pixels and not of its place."""
         if self._augment is None or not self._number:
             return np.asarray(self._front.prepare(image))
@@ -71,7 +78,7 @@ class ViewSpace:
         return np.asarray(self._front.run(batch))
 
 
-class TorchFront:
+class TorchFront(Space):
     """The frozen part run by torch, where it does not end with a module's output.
 
     Parameters
@@ -82,12 +89,19 @@ class TorchFront:
 
     def __init__(self, backbone: Backbone, cut: Cut) -> None:
         self.width = int(np.prod(cut.shape))
-        self.prepare = backbone.preprocess
-        self.identity = {**backbone.identity, "cut": f"{cut.head.code}", "precision": "fp32"}  # type: ignore[union-attr]
-        self.expected_images: int | None = None  # nothing depends on it: there is one engine
-        self._head = cut.head
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.prepare.mean, self.prepare.std))
+        self._backbone, self._head = backbone, cut.head
+        preprocess = backbone.preprocess
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the rows depend on besides the image."""
+        return {**self._backbone.identity, "cut": f"{self._head.code}", "precision": "fp32"}  # type: ignore[union-attr]
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Resize and crop an RGB image as the network expects it."""
+        return self._backbone.preprocess(image, box)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn images, (n, height, width, 3), into rows, (n, width)."""
@@ -115,11 +129,8 @@ def front(
     if cut.module and len(cut.shape) == 3:
         channels, height, _ = cut.shape
         reduction = backbone.preprocess.input_size[0] // height
-        stage = {"module": cut.module, "reduction": reduction, "channels": channels}
-        tapped = Backbone.__new__(Backbone)
-        tapped.__dict__.update(backbone.__dict__)
-        tapped.config = {**backbone.config, "stages": [stage]}
-        space = BackboneSpace(tapped, engine, precision, log, (cut.module,), "none")
+        tap = FeatureTap(Stage(cut.module, reduction, channels), "none")
+        space = BackboneSpace(backbone, engine, precision, log, {cut.module: tap})
         if space.width == np.prod(cut.shape):
             space.expected_images = n_images
             return space
@@ -154,7 +165,7 @@ def activations(
     TrainingError
         If neither memory nor disk has room for them.
     """
-    filled = fill(paths, spaces)
+    filled = compute(paths, spaces)
     if filled.skipped:
         raise next(iter(filled.skipped.values()))
     size = 2 * len(paths) * sum(space.width for space in spaces)
@@ -162,7 +173,7 @@ def activations(
     return [(_in_memory if fits else _on_disk)(filled, place, folder) for place in range(len(spaces))]
 
 
-def _in_memory(filled: Filled, view: int, folder: Path) -> NDArray[np.float16]:
+def _in_memory(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:
     rows = np.empty((len(filled), filled.spaces[view].width), np.float16)
     start = 0
     for part in filled.rows(view):
@@ -171,7 +182,7 @@ def _in_memory(filled: Filled, view: int, folder: Path) -> NDArray[np.float16]:
     return rows
 
 
-def _on_disk(filled: Filled, view: int, folder: Path) -> NDArray[np.float16]:
+def _on_disk(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:
     """The rows in a file without a name, which goes when nothing refers to the array any more."""
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -14,7 +14,7 @@ from finetune.method import Fitted, Images
 from finetune.runs.saved import save_network
 from finetune.training.network import evaluating
 from zoo.backbone import Backbone
-from zoo.images.decode import Source, read_file
+from zoo.images.decode import EncodedImage, read_file
 from zoo.parallel import in_order
 
 __all__ = ["FittedNetwork"]
@@ -53,7 +53,7 @@ class FittedNetwork(Fitted):
         device = next(self.network.parameters()).device
 
         def pixels(path: Path) -> NDArray[np.uint8]:
-            image = Source(read_file(path), str(path)).picture(preprocess.reduction)
+            image = EncodedImage(read_file(path), str(path)).picture(preprocess.reduction)
             return preprocess(image.image, image.box)
 
         scores: list[NDArray[np.float32]] = []

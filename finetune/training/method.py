@@ -77,9 +77,7 @@ class NetworkMethod(Method[OptionsT]):
         from finetune.training.network import build
         from finetune.training.parts import freeze_all_but
         from finetune.training.team import Team
-        from zoo.engines.memory import keep_freed_memory
 
-        keep_freed_memory()
         team = team or Team()
         options = self.options.resolved(len(task.train))
         network = build(backbone, len(task.classes), task.seed)
@@ -97,6 +95,13 @@ class NetworkMethod(Method[OptionsT]):
         TrainingError
             If the training diverges, or memory is too small.
         """
+        from zoo.engines.memory import freed_memory_kept
+
+        assert backbone is not None
+        with freed_memory_kept():
+            return self._fit(task, backbone)
+
+    def _fit(self, task: Task, backbone: Backbone) -> Fitted:
         import numpy as np
 
         from finetune.training.checkpoint import Checkpoints
@@ -105,7 +110,6 @@ class NetworkMethod(Method[OptionsT]):
         from finetune.training.loop import Outcome, train
         from finetune.training.team import Team
 
-        assert backbone is not None
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)

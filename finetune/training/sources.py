@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.training.augment import Augment
-from zoo.images.decode import Preprocess, open_image
+from zoo.images.decode import open_image
+from zoo.images.preprocess import Preprocess
 from zoo.parallel import in_order, threads
 from zoo.progress import progress
 
