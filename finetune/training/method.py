@@ -95,13 +95,6 @@ class NetworkMethod(Method[OptionsT]):
         TrainingError
             If the training diverges, or memory is too small.
         """
-        from zoo.engines.memory import freed_memory_kept
-
-        assert backbone is not None
-        with freed_memory_kept():
-            return self._fit(task, backbone)
-
-    def _fit(self, task: Task, backbone: Backbone) -> Fitted:
         import numpy as np
 
         from finetune.training.checkpoint import Checkpoints
@@ -110,6 +103,7 @@ class NetworkMethod(Method[OptionsT]):
         from finetune.training.loop import Outcome, train
         from finetune.training.team import Team
 
+        assert backbone is not None
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)

@@ -235,7 +235,7 @@ def test_engines_and_the_frozen_part_itself_agree(engine, architecture, backbone
         pytest.skip(f"{engine} is not installed")
     before = backbone(architecture)
     divided = cut(last_stage_learns(before), (SIDE, SIDE))
-    by_engine, by_torch = front(before, divided, engine, "fp32", 5, print), TorchFront(before, divided)
+    by_engine, by_torch = front(before, divided, engine, "fp32", print), TorchFront(before, divided)
     assert not isinstance(by_engine, TorchFront)
     paths = labelled(photos)[0][:5]
     for number in range(2):
@@ -279,7 +279,18 @@ def test_without_room_on_disk_either_the_next_step_is_said(two_views, tmp_path, 
         activations(*two_views, tmp_path, 0)
 
 
-def test_the_engines_are_told_how_many_views_there_are(backbone):
+def test_the_engine_is_told_how_many_views_there_are_to_compute(two_views, backbone, tmp_path):
+    """So that ``auto`` times the engines, as it does for plain features."""
+    paths, _ = two_views
     before = backbone("test_resnet")
-    divided = cut(last_stage_learns(before), (SIDE, SIDE))
-    assert front(before, divided, "auto", "fp32", 4000, print).expected_images == 4000
+    space = front(before, cut(last_stage_learns(before), (SIDE, SIDE)), "torch", "fp32", print)
+    views = [ViewSpace(space, (SIDE, SIDE), Augment.from_level("light"), n, seed=9) for n in range(1, 4)]
+    told, run = [], space.run
+
+    def watched(batch):
+        told.append(space.expected_images)
+        return run(batch)
+
+    space.run = watched
+    activations(paths, views, tmp_path)
+    assert set(told) == {3 * len(paths)}
