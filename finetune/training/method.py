@@ -111,9 +111,9 @@ class NetworkMethod(Method[OptionsT]):
         everything = np.arange(len(task.train))
         start = bench.begin(everything)
         outcome = Outcome()
-        if chosen.alpha > 0:
-            options = bench.options.model_copy(update={"lr": chosen.lr})
-            final = checkpoints.named("final")
-            outcome = train(bench.job, everything, options, final, "training", until=chosen.epochs)
-            interpolate(bench.job.network, start, trained_state(bench.job.network), chosen.alpha)
-        return bench.fitted(chosen, outcome)
+        lr, epochs, alpha = (chosen.record[key] for key in ("lr", "epochs", "alpha"))
+        if alpha > 0:
+            options, final = bench.options.model_copy(update={"lr": lr}), checkpoints.named("final")
+            outcome = train(bench.job, everything, options, final, "training", until=epochs)
+            interpolate(bench.job.network, start, trained_state(bench.job.network), alpha)
+        return bench.fitted(chosen.record, outcome.log, chosen.warnings)
