@@ -1,4 +1,4 @@
-"""The run folder: what one training asked for, found out and leaves behind.
+"""The run folder: what one training was asked for, what it chose and measured, and its model.
 
 ``docs/run-folder.md`` describes every file and key. A run is prepared in a hidden folder beside its
 place and renamed when it is finished, so a folder that holds a ``run.json`` is complete.
@@ -6,21 +6,35 @@ place and renamed when it is finished, so a folder that holds a ``run.json`` is 
 
 from finetune.runs.folder import PARTS, RunFolder, check_out
 from finetune.runs.machine import Environment, environment
-from finetune.runs.record import SCHEMA, DataNotice, Reference, Run, RunData, RunSplit, SkippedFile
+from finetune.runs.record import (
+    SCHEMA,
+    DataCopies,
+    DataNotice,
+    Reference,
+    Run,
+    RunContradiction,
+    RunData,
+    RunShift,
+    RunSplit,
+    SkippedFile,
+)
 from finetune.runs.tables import MetricsLog, Prediction, read_metrics, read_predictions, write_predictions
 from finetune.runs.unfinished import Unfinished
 
 __all__ = [
     "PARTS",
     "SCHEMA",
+    "DataCopies",
     "DataNotice",
     "Environment",
     "MetricsLog",
     "Prediction",
     "Reference",
     "Run",
+    "RunContradiction",
     "RunData",
     "RunFolder",
+    "RunShift",
     "RunSplit",
     "SkippedFile",
     "Unfinished",
