@@ -183,7 +183,9 @@ def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = N
 
 def is_follower() -> bool:
     """Return whether several processes train together and another one of them is the first."""
-    return os.environ.get("RANK", "0") != "0"
+    from finetune.training.team import rank_and_size
+
+    return rank_and_size()[0] != 0
 
 
 @dataclass(frozen=True)
@@ -320,9 +322,9 @@ class _Team:
 
     def __init__(self) -> None:
         self._joined: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from finetune.training.team import Team
+        from finetune.training.team import Team, rank_and_size
 
+        if rank_and_size()[1] > 1:
             self._joined = Team()
 
     def leader_first(self) -> AbstractContextManager[None]:
