@@ -1,11 +1,11 @@
-"""Drawings for the page of checks, as SVG files that stand alone."""
+"""Plots for the page of checks, as SVG files that stand alone."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Histogram", "Level", "histograms", "rate_curve"]
+__all__ = ["Histogram", "Level", "histograms", "lr_curve"]
 
 _HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" width="{0}" height="{1}" '
@@ -16,15 +16,15 @@ _INK, _SOFT, _LINE, _BAND, _BAD = "#222", "#777", "#1f6fb2", "#dcefdc", "#c0392b
 
 @dataclass(frozen=True)
 class Level:
-    """A rate that is marked, with a word."""
+    """A learning rate that is marked, with a word."""
 
-    rate: float
+    lr: float
     word: str
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often a layer's values are how large.
+    """The distribution of a layer's values.
 
     Attributes
     ----------
@@ -33,9 +33,9 @@ class Histogram:
     counts : sequence of int
         By bins of one width.
     low, high : float
-        Where the first bin begins and the last ends.
+        Where the first bin starts and the last ends.
     bad : bool
-        Whether it is to catch the eye.
+        Whether to draw it in red.
     """
 
     name: str
@@ -45,24 +45,24 @@ class Histogram:
     bad: bool = False
 
 
-def rate_curve(
+def lr_curve(
     curve: Sequence[tuple[float, float]],
     first: float,
     works: tuple[float, float] | None,
     marked: Sequence[Level],
 ) -> str:
-    """Draw the loss over the rate.
+    """Draw the loss over the learning rate.
 
     Parameters
     ----------
-    curve : sequence of (rate, loss)
-        From low to high rates; a loss that is no number is left out.
+    curve : sequence of (learning rate, loss)
+        From low to high; a loss that is not finite is left out.
     first : float
-        The loss before.
+        The loss at the start.
     works : (float, float) or None
-        The range of rates that works.
+        The range of learning rates that work.
     marked : sequence of Level
-        Rates to mark.
+        Learning rates to mark.
 
     Returns
     -------
@@ -70,12 +70,12 @@ def rate_curve(
         An SVG file's content.
     """
     width, height, left, right, top, bottom = 680, 300, 60, 16, 24, 46
-    points = [(rate, loss) for rate, loss in curve if math.isfinite(loss)]
-    lowest, highest = -6.0, math.ceil(max([math.log10(rate) for rate, _ in points] + [0.0]))
+    points = [(lr, loss) for lr, loss in curve if math.isfinite(loss)]
+    lowest, highest = -6.0, math.ceil(max([math.log10(lr) for lr, _ in points] + [0.0]))
     tallest = 1.5 * first
 
-    def x(rate: float) -> float:
-        place = (min(max(math.log10(rate), lowest), highest) - lowest) / (highest - lowest)
+    def x(lr: float) -> float:
+        place = (min(max(math.log10(lr), lowest), highest) - lowest) / (highest - lowest)
         return round(left + (width - left - right) * place, 1)
 
     def y(loss: float) -> float:
@@ -98,22 +98,22 @@ def rate_curve(
         parts.append(_line(left, y(loss), width - right, y(loss), "#ddd"))
         parts.append(_text(left - 6, y(loss) + 4, f"{loss:.2g}", "end"))
     for level in marked:
-        parts.append(_line(x(level.rate), top, x(level.rate), height - bottom, _SOFT, "3 3"))
-        parts.append(_text(x(level.rate), height - bottom + 32, level.word))
-    path = " ".join(f"{x(rate)},{y(loss)}" for rate, loss in points)
+        parts.append(_line(x(level.lr), top, x(level.lr), height - bottom, _SOFT, "3 3"))
+        parts.append(_text(x(level.lr), height - bottom + 32, level.word))
+    path = " ".join(f"{x(lr)},{y(loss)}" for lr, loss in points)
     parts.append(f'<polyline points="{path}" fill="none" stroke="{_LINE}" stroke-width="2"/>')
     parts.append(_text((left + width - right) / 2, height - 2, "loss after an update at each learning rate"))
     return "\n".join([*parts, "</svg>\n"])
 
 
-def histograms(found: Sequence[Histogram], columns: int = 6) -> str:
+def histograms(plots: Sequence[Histogram], columns: int = 6) -> str:
     """Draw many small histograms.
 
     Parameters
     ----------
-    found : sequence of Histogram
+    plots : sequence of Histogram
     columns : int, optional
-        How many side by side.
+        Number of columns.
 
     Returns
     -------
@@ -121,9 +121,9 @@ def histograms(found: Sequence[Histogram], columns: int = 6) -> str:
         An SVG file's content.
     """
     across, down, tall = 150, 92, 48
-    rows = -(-len(found) // columns)
+    rows = -(-len(plots) // columns)
     parts = [_HEAD.format(columns * across, rows * down, 10)]
-    for place, one in enumerate(found):
+    for place, one in enumerate(plots):
         x, y = place % columns * across + 8, place // columns * down + 18
         colour, most = _BAD if one.bad else _LINE, max([*one.counts, 1])
         parts.append(_text(x, y - 5, one.name[-24:], "start", colour if one.bad else _INK))

@@ -1,4 +1,6 @@
-"""What the checks compute of images besides features; kept in the store like these."""
+"""What the checks compute of images besides features; kept in the store like them."""
+
+from __future__ import annotations
 
 from typing import Any
 
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.features.spaces import BackboneSpace
+from zoo.images.decode import Box
 
 __all__ = ["ImageSizes", "SwappedChannels"]
 
@@ -18,16 +21,16 @@ class ImageSizes:
     identity: dict[str, Any] = {"pixels": "width and height"}  # noqa: RUF012 (a protocol's attribute)
 
     def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Write both numbers as the bytes that a space works on."""
+        """Return both numbers as the bytes that a space works on."""
         return np.array(image.size, np.uint32).view(np.uint8)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Read them, (n, 8) bytes, as (n, 2) numbers."""
+        """Turn them, (n, 8) bytes, into (n, 2) numbers."""
         return np.ascontiguousarray(batch).view(np.uint32).astype(np.float32)
 
 
 class SwappedChannels:
-    """A backbone's features of images whose red and blue are exchanged.
+    """A backbone's features of images with red and blue exchanged, decoded at the same scale.
 
     Parameters
     ----------
@@ -44,9 +47,13 @@ class SwappedChannels:
         """Everything the features depend on besides the image."""
         return {**self._space.identity, "channels": "blue, green, red"}
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Turn an RGB image into what the network expects, channels in reverse."""
-        return np.ascontiguousarray(self._space.prepare(image)[..., ::-1])
+    def reduction(self, width: int, height: int) -> int:
+        """Return how many times smaller an upright JPEG may be decoded: 1, 2, 4 or 8."""
+        return self._space.reduction(width, height)
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Turn an RGB image into what the network expects, with the channels in reverse."""
+        return np.ascontiguousarray(self._space.prepare(image, box)[..., ::-1])
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn a batch of images into features."""
