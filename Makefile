@@ -1,6 +1,8 @@
-# make demo   from nothing to a probe's result on the built-in pictures
-# make test   from nothing to all tests
-# make check  format, lint, types, tests
+# make demo         from nothing to a probe's result on the built-in images
+# make test         from nothing to all quick tests
+# make test-slow    the slow ones
+# make check        format, lint, types, tests
+# make transcripts  rewrite the README's transcripts with what the commands print now
 #
 # PYTHON=python3.12 chooses the interpreter that .venv is made from. KEEP_TORCH=1 keeps the torch that
 # this interpreter can already import, instead of installing the newest one.
@@ -8,15 +10,19 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# pip shows its own progress bar: the newest torch is a download of gigabytes.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-slow check format transcripts clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finetune --strategy probe
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -28,17 +34,20 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+transcripts: $(VENV)/.dev
+	$(BIN)/python docs/transcripts.py
+
 clean:
 	rm -rf $(VENV) dist build
 
 # A stamp says what is installed; it is older than pyproject.toml once that has changed.
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	@echo "Installing into $(VENV) (torch is large: some minutes the first time) ..."
+	@echo "Installing into $(VENV): 6.2 GB with the newest torch for Linux, some minutes the first time."
 	$(PIP) --editable ".[demo]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
-	@echo "Installing into $(VENV) (torch is large: some minutes the first time) ..."
+	@echo "Installing into $(VENV): 6.2 GB with the newest torch for Linux, some minutes the first time."
 	$(PIP) --editable ".[dev]"
 	@touch $(VENV)/.demo $@
 

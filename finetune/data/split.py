@@ -4,7 +4,6 @@ Held-out images are evaluated once, at the end. Everything that is chosen before
 cross-validation on the rest, with the folds made here.
 """
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,6 @@ from zoo.errors import DataError
 __all__ = ["Folds", "Split", "folds", "hold_out", "smallest_class"]
 
 Indices = npt.NDArray[np.int64]
-
-#: How often groups are dealt anew where a class came into one fold whole.
-_TRIES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,21 +227,33 @@ def _deal(y: Indices, k: int, generator: np.random.Generator) -> Indices:
 
 
 def _deal_groups(y: Indices, groups: npt.NDArray[Any], k: int, generator: np.random.Generator) -> Indices:
-    """Give each image its group's fold."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    """Give each image its group's fold, the classes as even as whole groups allow.
 
-    fold_of = np.empty(len(y), dtype=np.int64)
-    for _ in range(_TRIES):
-        splitter = StratifiedGroupKFold(k, shuffle=True, random_state=int(generator.integers(2**31)))
-        with warnings.catch_warnings():
-            # Fewer images in a class than folds do not matter here: whole groups decide.
-            warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-            for fold, (_, members) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
-                fold_of[members] = fold
-        # It aims at even folds, which does not rule out one with all images of a small class.
-        if all(len(np.unique(fold_of[y == label])) > 1 for label in np.unique(y)):
-            break
-    return fold_of
+    Large groups come first, each to the fold that has the smallest share of its classes; images that stand
+    for themselves then fill the gaps, class by class.
+    """
+    _, group_of, size = np.unique(groups, return_inverse=True, return_counts=True)
+    classes, y = np.unique(y, return_inverse=True)
+    n_of_class = np.bincount(y)
+    held = np.zeros((k, len(classes)))  # images of each class in each fold
+    fold_of_group = np.empty(len(size), dtype=np.int64)
+    shuffled = generator.permutation(len(size))
+    order = shuffled[np.argsort(-size[shuffled], kind="stable")]
+    members = np.split(np.argsort(group_of, kind="stable"), np.cumsum(size)[:-1])
+    for group in order[size[order] > 1]:
+        counts = np.bincount(y[members[group]], minlength=len(classes))
+        share = (held * (counts / n_of_class)).sum(axis=1)
+        fold = int(np.lexsort((held.sum(axis=1), share))[0])
+        held[fold] += counts
+        fold_of_group[group] = fold
+    singles = order[size[order] == 1]
+    labels = y[[members[group][0] for group in singles]]
+    for label in range(len(classes)):
+        for group in singles[labels == label]:
+            fold = int(np.lexsort((held.sum(axis=1), held[:, label]))[0])
+            held[fold, label] += 1
+            fold_of_group[group] = fold
+    return fold_of_group[group_of]
 
 
 def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: float) -> Split:

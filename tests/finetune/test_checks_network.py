@@ -22,9 +22,9 @@ from finetune.checks.study import look
 from finetune.checks.subject import prepare
 from finetune.cli.app import main
 from finetune.data.alike import repeated
+from finetune.heads import initial
 from finetune.methods import load_method
 from finetune.strategies import full, make_options
-from finetune.heads import initial
 from finetune.training import parts
 from finetune.training.learner import Learner
 from zoo.features.spaces import BackboneSpace

@@ -5,12 +5,11 @@ import pytest
 from samples import clouds, images, task
 from scipy import stats
 
-from finetune.baselines import knn, svm
 from finetune.data.plan import nested
 from finetune.data.split import folds
 from finetune.evaluation import wilson
-from finetune.methods import METHODS, load_method
-from finetune.strategies import probe
+from finetune.heads.regularisation import NESTED_TOLERANCE
+from finetune.methods import METHODS, make_method
 
 C = 4
 
@@ -24,8 +23,8 @@ def permuted(seed):
 @pytest.mark.parametrize("name", METHODS)
 def test_permuted_labels_give_chance(name):
     """Cross-validated and held-out accuracy of 3 data sets hold 1 / 4 in their 99.9% intervals."""
-    method = load_method(name)
-    if not hasattr(method, "cross_validate"):
+    method = make_method(name)
+    if not method.shares_folds:
         pytest.skip("fits every fold anew: tested with real images elsewhere")
     right = held_out_right = n = held_out_n = 0
     for seed in range(3):
@@ -34,10 +33,10 @@ def test_permuted_labels_give_chance(name):
         given = task(X[train], y[train])
         outer = folds(y[train], 5, seed=seed)
         for plan in nested(y[train], outer):
-            called = method.cross_validate(given, plan, method.Options())
+            called = method.cross_validate(given, plan, None)
             right += sum(int((p == y[rows]).sum()) for p, (_, rows) in zip(called, plan.outer, strict=True))
         n += len(train)
-        logits = method.fit(given, None, method.Options()).logits(images(X[test], y[test]))
+        logits = method.fit(given, None).decision_function(images(X[test], y[test]))
         held_out_right += int((logits.argmax(axis=1) == y[test]).sum())
         held_out_n += len(test)
     for hits, of in ((right, n), (held_out_right, held_out_n)):
@@ -47,12 +46,12 @@ def test_permuted_labels_give_chance(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_labels_unpermuted_are_learned(name):
-    method = load_method(name)
-    if name == "majority" or not hasattr(method, "cross_validate"):
+    method = make_method(name)
+    if name == "majority" or not method.shares_folds:
         pytest.skip("learns nothing" if name == "majority" else "needs images")
     X, y = clouds(240, 20, C, seed=7, apart=3.0)
     (plan,) = nested(y, folds(y, 5))
-    called = method.cross_validate(task(X, y), plan, method.Options())
+    called = method.cross_validate(task(X, y), plan, None)
     assert np.mean([(p == y[rows]).mean() for p, (_, rows) in zip(called, plan.outer, strict=True)]) > 0.95
 
 
@@ -65,12 +64,12 @@ def telltale(fold, plan, X, y):
 
 
 def chosen(name, given, plan):
+    method, choices = make_method(name), range(len(plan.outer))
     if name == "knn":
-        search = knn._Search(given, plan, knn.Options())
-        return [search.best(i) for i in range(len(plan.outer))]
-    walk = {"probe": (probe.walk, probe.Options()), "svm": (svm._walk, svm.Options())}[name]
-    walked = walk[0](given, plan, walk[1], probe.NESTED_TOLERANCE)
-    return [walked.best(i).l2 for i in range(len(plan.outer))]
+        search = method._search(given, plan)
+        return [search.best(i) for i in choices]
+    path = (method.path if name == "probe" else method._path)(given, plan, NESTED_TOLERANCE)
+    return [path.best(i).l2 for i in choices]
 
 
 @pytest.mark.parametrize("name", ["knn", "svm", "probe"])
@@ -86,12 +85,12 @@ def test_a_feature_that_tells_only_on_held_out_images_changes_no_choice(name):
 @pytest.mark.parametrize("name", ["svm", "probe"])
 def test_nor_does_it_change_a_prediction_of_a_linear_method(name):
     """Its weight stays 0. (A neighbour's cosine it does change: it is a feature of the query.)"""
-    method = load_method(name)
+    method = make_method(name)
     X, y = clouds(160, 20, C, seed=3)
     (plan,) = nested(y, folds(y, 5))
     silent = np.hstack([X, np.zeros((160, 1), np.float32)])
-    before = method.cross_validate(task(silent, y), plan, method.Options())
-    after = method.cross_validate(task(telltale(2, plan, X, y), y), plan, method.Options())
+    before = method.cross_validate(task(silent, y), plan, None)
+    after = method.cross_validate(task(telltale(2, plan, X, y), y), plan, None)
     assert np.array_equal(before[2], after[2])
 
 
@@ -101,9 +100,9 @@ def test_choosing_inside_the_fold_is_no_flattery():
     for seed in range(6):
         rng = np.random.default_rng(seed)
         X, y = rng.normal(size=(60, 30)).astype(np.float32), rng.permutation(np.arange(60) % 2)
-        flattered += knn.fit(task(X, y), None, knn.Options()).choice["cv_accuracy"] / 6
+        flattered += make_method("knn").fit(task(X, y), None).choice["cv_accuracy"] / 6
         (plan,) = nested(y, folds(y, 5, seed=seed))
-        called = knn.cross_validate(task(X, y), plan, knn.Options())
+        called = make_method("knn").cross_validate(task(X, y), plan, None)
         honest += sum(int((p == y[rows]).sum()) for p, (_, rows) in zip(called, plan.outer, strict=True))
         n += len(y)
     assert stats.binomtest(honest, n, 0.5).pvalue > 0.001

@@ -8,11 +8,11 @@ from samples import clouds, images, task
 
 from finetune.cli.app import main
 from finetune.errors import OptionError, TrainingError
+from finetune.heads import initial
 from finetune.heads.descent import Descent, Lost, descend
 from finetune.heads.linear import LOSSES
 from finetune.heads.mlp import ACTIVATIONS, MLP, activate, objective
 from finetune.strategies import probe
-from finetune.heads import initial
 
 
 def in_float64(head):

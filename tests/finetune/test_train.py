@@ -8,32 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sklearn.datasets
+from photos import SAMPLES, SHARED, contents, crops, needs_photographs
 from PIL import Image
+from samples import task
 
 import finetune
 from finetune.cli.app import main
-from finetune.data.split import folds
+from finetune.heads import regularisation
 from finetune.heads.linear import LOSSES
-from finetune.method import Images, Task
+from finetune.methods import make_method
 from finetune.runs import Run
-from finetune.strategies import probe, strengths
-
-SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-needs_photographs = pytest.mark.skipif(not SHARED.is_dir(), reason="the example photographs are not here")
-
-
-def crops(folder, names=("china", "flower"), n=12, seed=0):
-    """Small crops of two real photographs, one class each."""
-    rng = np.random.default_rng(seed)
-    for name in names:
-        (folder / name).mkdir(parents=True)
-        with Image.open(SAMPLES / f"{name}.jpg") as photo:
-            for i in range(n):
-                x, y = rng.integers(0, photo.width - 120), rng.integers(0, photo.height - 120)
-                photo.crop((x, y, x + 120, y + 120)).save(folder / name / f"{i}.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +32,6 @@ def here(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
-
-
-def contents(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def test_a_run_holds_everything(photos, here):
@@ -70,7 +50,7 @@ def test_a_run_holds_everything(photos, here):
     assert run.test.ci95[0] < 1
     assert run.split.kind == "stratified"
     assert (run.split.n_train, run.split.n_test) == (20, 4)
-    assert run.floor.majority_accuracy == 0.5
+    assert run.reference.majority_accuracy == 0.5
     assert Run.load(run.path) == run.model_copy(update={"path": run.path})
     assert finetune.fit(data=photos).path == Path("runs/photos-probe-002")
 
@@ -104,7 +84,7 @@ assert "zoo" not in sys.modules and "finetune" not in sys.modules
     )
     logits, names = map(json.loads, done.stdout.splitlines())
     assert names == ["china", "flower"]
-    np.testing.assert_allclose(finetune.load(run.path).logits(paths), logits, atol=1e-4)
+    np.testing.assert_allclose(finetune.load(run.path).decision_function(paths), logits, atol=1e-4)
 
 
 def test_backbone_is_saved_byte_for_byte(photos, here):
@@ -121,7 +101,7 @@ def test_backbone_is_saved_byte_for_byte(photos, here):
 
 
 def test_held_out_images_change_nothing_that_is_chosen(tmp_path, here):
-    """Whatever stands in val/, training finds the same: it is looked at once, at the end."""
+    """Whatever stands in val/, training finds the same: it is evaluated once, at the end."""
     crops(tmp_path / "a" / "train")
     crops(tmp_path / "a" / "val", n=4, seed=1)
     crops(tmp_path / "b" / "train")
@@ -138,20 +118,15 @@ def test_held_out_images_change_nothing_that_is_chosen(tmp_path, here):
     assert b.test.accuracy == 0.0
 
 
-def task(X, y, seed=0):
-    images = Images(tuple(Path(str(i)) for i in range(len(y))), y, X)
-    return Task(images, folds(y, seed=seed), tuple(map(str, np.unique(y))), seed)
-
-
 @pytest.mark.parametrize("loss", sorted(LOSSES))
 def test_unrelated_labels_give_chance_and_a_warning(loss):
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 20)).astype(np.float32), np.arange(300) % 3
-    fitted = probe.fit(task(X, y), None, probe.Options(loss=loss))
+    fitted = make_method("probe", loss=loss).fit(task(X, y), None)
     assert 0.23 < fitted.choice["cv_accuracy"] < 0.44
     if loss == "softmax":
-        assert any("strongest" in warning for warning in fitted.warnings)
-        assert fitted.choice["l2"] > strengths.FIRST  # the grid grew
+        assert any("largest" in warning for warning in fitted.warnings)
+        assert fitted.choice["l2"] > regularisation.FIRST  # the grid grew
 
 
 def test_grid_grows_towards_weak():
@@ -159,8 +134,8 @@ def test_grid_grows_towards_weak():
     y = np.arange(400) % 2
     X = np.zeros((400, 3), np.float32)
     X[:, 0] = np.where(y, 1, -1) + 0.01 * rng.normal(size=400)
-    fitted = probe.fit(task(X, y), None, probe.Options())
-    assert fitted.choice["l2"] < strengths.LAST
+    fitted = make_method("probe").fit(task(X, y), None)
+    assert fitted.choice["l2"] < regularisation.LAST
     tried = [point["l2"] for point in fitted.choice["curve"]]
     assert tried == sorted(tried, reverse=True)
 
@@ -170,9 +145,9 @@ def test_balanced_helps_the_rare_class():
     y = np.r_[np.zeros(300, np.int64), np.ones(30, np.int64)]
     X = (rng.normal(size=(330, 5)) + 1.0 * y[:, None]).astype(np.float32)
     recalls = []
-    for weight in (None, "balanced"):
-        fitted = probe.fit(task(X, y), None, probe.Options(class_weight=weight))
-        recalls.append((fitted.logits(task(X, y).train).argmax(axis=1)[y == 1] == 1).mean())
+    for weight in ("none", "balanced"):
+        fitted = make_method("probe", class_weight=weight).fit(task(X, y), None)
+        recalls.append((fitted.decision_function(task(X, y).train).argmax(axis=1)[y == 1] == 1).mean())
     assert recalls[1] > recalls[0] + 0.1
 
 
@@ -190,7 +165,13 @@ def test_json_is_the_record_and_nothing_else(photos, here, capsys):
 def test_screen_shows_the_number_and_what_to_do_next(photos, here, capsys):
     assert main(["--data", str(photos), "--out", "run"]) == 0
     screen = capsys.readouterr().out
-    for words in ("held-out accuracy", "95% interval", "raw pixels", "finetune predict run", "report.html"):
+    for words in (
+        "held-out accuracy",
+        "95% interval",
+        "without the CNN",
+        "finetune predict run",
+        "report.html",
+    ):
         assert words in screen
 
 
@@ -198,7 +179,7 @@ def test_predict(photos, here, capsys):
     main(["--data", str(photos), "--out", "run"])
     capsys.readouterr()
     (here / "note.txt").write_text("no image")
-    assert main(["predict", "run", str(photos / "flower"), "note.txt", "--top-k", "1", "--json"]) == 0
+    assert main(["predict", "run", str(photos / "flower"), "note.txt", "--top", "1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [row["prediction"] for row in shown["predictions"]] == ["flower"] * 12
     assert len(shown["predictions"][0]["top"]) == 1
@@ -207,7 +188,7 @@ def test_predict(photos, here, capsys):
     assert main(["predict", "run", str(photos / "china")]) == 0
     assert "china" in capsys.readouterr().out
     assert main(["predict", str(photos), "x.png"]) == 2
-    assert "no run folder" in capsys.readouterr().err
+    assert "not a run folder" in capsys.readouterr().err
 
 
 def test_hinge_on_the_same_path(photos, here):
@@ -313,7 +294,7 @@ def test_ants_and_bees(here, tmp_path):
     assert run.test.n == 153
     assert run.test.accuracy >= 0.95
     assert run.data.n_images == 398
-    assert run.floor.raw_pixels_accuracy < 0.7
+    assert run.reference.raw_pixels_accuracy < 0.7
 
 
 @needs_photographs
@@ -321,4 +302,4 @@ def test_sign_digits(here):
     run = finetune.fit(data=SHARED / "sign-digits", out=here / "signs")
     assert run.data.classes == list("0123456789")
     assert run.test.accuracy >= 0.92
-    assert run.floor.raw_pixels_accuracy > 0.6
+    assert run.reference.raw_pixels_accuracy > 0.6

@@ -73,7 +73,7 @@ def test_same_optimum_as_scikit_learn(l2, even):
     p = theirs.predict_log_proba(Z)[np.arange(len(y)), y]
     value = -(weights * p).sum() / weights.sum() + l2 / 2 * (theirs.coef_**2).sum()
     assert ours[0] == pytest.approx(value, rel=1e-4)
-    scores = problem.classifier(theta).scores(X)
+    scores = problem.classifier(theta).decision_function(X)
     assert (scores.argmax(axis=1) == theirs.predict(Z)).mean() > 0.99
 
 
@@ -104,10 +104,10 @@ def test_every_fold_is_solved_as_if_alone():
     theta = solve(together, 0.1, tolerance=1e-6)
     changed = Problems(X_other, y, weights[:1], 4)
     alone = one(X[weights[0] > 0], y[weights[0] > 0], 4)
-    expected = alone.classifier(solve(alone, 0.1, tolerance=1e-6)).scores(X)
-    np.testing.assert_allclose(together.classifier(theta, 0).scores(X), expected, atol=2e-3)
+    expected = alone.classifier(solve(alone, 0.1, tolerance=1e-6)).decision_function(X)
+    np.testing.assert_allclose(together.classifier(theta, 0).decision_function(X), expected, atol=2e-3)
     np.testing.assert_allclose(
-        changed.classifier(solve(changed, 0.1, tolerance=1e-6)).scores(X), expected, atol=2e-2
+        changed.classifier(solve(changed, 0.1, tolerance=1e-6)).decision_function(X), expected, atol=2e-2
     )
 
 
@@ -116,7 +116,7 @@ def test_standardisation_is_folded_exactly():
     problem = one(X, y, 4)
     theta = solve(problem, 0.01)
     np.testing.assert_allclose(
-        problem.classifier(theta).scores(X).T, problem.scores(theta)[0], rtol=1e-3, atol=1e-3
+        problem.classifier(theta).decision_function(X).T, problem.scores(theta)[0], rtol=1e-3, atol=1e-3
     )
 
 
@@ -129,7 +129,7 @@ def test_constant_and_rare_features_do_no_harm():
     new = X[:1].copy()
     new[0, -1] = 1.0  # and strongly on a new image
     assert np.isfinite(classifier.W).all()
-    assert np.abs(classifier.scores(new) - classifier.scores(X[:1])).max() < 5
+    assert np.abs(classifier.decision_function(new) - classifier.decision_function(X[:1])).max() < 5
 
 
 def test_all_features_constant():
@@ -142,7 +142,7 @@ def test_more_features_than_images():
     X, y = blobs(n=20, d=300)
     problem = one(X, y, 4)
     classifier = problem.classifier(solve(problem, 1e-3))
-    assert (classifier.scores(X).argmax(axis=1) == y).all()
+    assert (classifier.decision_function(X).argmax(axis=1) == y).all()
 
 
 def test_same_bytes_twice():

@@ -1,4 +1,4 @@
-"""``finetune compare`` and ``finetune baseline``, end to end, on crops of two photographs."""
+"""``finetune compare``, and the baselines as strategies, end to end, on crops of two photographs."""
 
 import csv
 import json
@@ -8,19 +8,27 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from photos import SHARED, contents, crops, needs_photographs
 from PIL import Image
 from samples import clouds, images, task
-from test_train import SHARED, contents, crops, needs_photographs
 
 import finetune
 from finetune.cli.app import main
-from finetune.compare import compare, measure
-from finetune.compare.measure import measure as measure_one
+from finetune.compare import compare as compare_request
+from finetune.compare import measure
 from finetune.data.split import folds
+from finetune.experiment import Request
+from finetune.method import Method
 from finetune.runs import Run, read_metrics
-from finetune.strategies import probe
+from finetune.strategies.probe import Probe
 
 QUICK = ["--repeats", "1", "--folds", "3"]
+
+
+def compare(data, *, methods=("majority", "raw", "raw-knn", "knn", "svm", "probe"), repeats=None, **more):
+    """Compare with a request made of keywords."""
+    made = {name: more.pop(name) for name in ("seed", "group_by", "n_folds") if name in more}
+    return compare_request(Request(str(data), **made), methods, repeats=repeats, **more)
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +44,21 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-# finetune baseline
+# Baselines as strategies
 
 
 @pytest.mark.parametrize("name", ["knn", "svm"])
 def test_a_baseline_leaves_an_ordinary_run_that_predicts(name, photos, here, capsys):
-    assert main(["baseline", name, "--data", str(photos), "--out", "run", "--json"]) == 0
+    assert main(["--strategy", name, "--data", str(photos), "--out", "run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["strategy"] == name
     run = Run.load(here / "run")
-    assert run.command.startswith(f"finetune baseline {name} --data")
+    assert run.command.startswith(f"finetune --strategy {name} --data")
     assert run.test.accuracy == 1.0
     assert {"report.html", "predictions.csv", "metrics.jsonl"} <= set(contents(here / "run"))
     predictor = finetune.load(here / "run")
     assert predictor.predict(sorted((photos / "flower").iterdir())) == ["flower"] * 12
     assert main(["predict", "run", str(photos / "china")]) == 0
-    assert main(["baseline", name, "--data", str(photos), "--out", "again"]) == 0
+    assert main(["--strategy", name, "--data", str(photos), "--out", "again"]) == 0
     again = Run.load(here / "again")
     assert {**again.without_times(), "command": ""} == {**run.without_times(), "command": ""}
 
@@ -59,12 +67,12 @@ def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
     run = finetune.fit(data=photos, strategy="knn", out=here / "run", max_k=8)
     assert [name for name in contents(run.path) if name.startswith("model/")] == [
         "model/config.json",
-        "model/knn.safetensors",
+        "model/head.safetensors",
         "model/model.safetensors",
     ]
     lines = read_metrics(run.path)
     assert len(lines) == 8 * 3 * 2
-    assert {"k", "distance", "weights", "cv_accuracy", "cv_std"} <= lines[0].keys()
+    assert {"k", "metric", "weights", "cv_accuracy", "cv_std"} <= lines[0].keys()
     page = (run.path / "report.html").read_text()
     assert "Accuracy over number of neighbours k" in page
     assert page.count('class="bar"') == 8
@@ -86,31 +94,33 @@ with torch.inference_mode():
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
-    np.testing.assert_allclose(finetune.load(run.path).logits(paths), json.loads(done.stdout), atol=1e-4)
+    np.testing.assert_allclose(
+        finetune.load(run.path).decision_function(paths), json.loads(done.stdout), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["kn"], "knn"),
-        (["svm", "--distance", "l1"], "--distance"),
-        (["knn", "--distance", "l3"], "cosine"),
-        (["knn", "--max-k", "0"], "1 or more"),
-        (["raw"], "knn, svm"),
+        (["svm", "--metric", "l1"], "--metric"),
+        (["knn", "--metric", "l3"], "cosine"),
+        (["knn", "--max-k", "0"], "greater than or equal to 1"),
     ],
 )
-def test_a_baseline_asked_for_wrongly(arguments, words, photos, here, capsys):
-    assert main(["baseline", *arguments, "--data", str(photos)]) == 2
+def test_faulty_options_of_a_baseline(arguments, words, photos, here, capsys):
+    assert main(["--strategy", *arguments, "--data", str(photos)]) == 2
     assert words in capsys.readouterr().err
 
 
-def test_neighbours_need_no_heavy_library_a_second_time(photos, here):
+def test_a_second_run_needs_neither_torch_nor_timm(photos, here):
     finetune.fit(data=photos, strategy="knn", out=here / "first")
     code = (
         "import sys, json; from finetune.train import fit; from finetune.compare import compare;"
+        "from finetune.experiment import Request;"
         f"fit(data={str(photos)!r}, strategy='knn', out='second');"
-        f"compare({str(photos)!r}, methods=['knn', 'probe', 'raw'], repeats=1);"
-        "print(json.dumps([m for m in ('torch', 'timm', 'sklearn', 'matplotlib') if m in sys.modules]))"
+        f"compare(Request({str(photos)!r}), methods=['knn', 'probe', 'raw'], repeats=1);"
+        "print(json.dumps([m for m in ('torch', 'timm', 'matplotlib') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
@@ -134,7 +144,7 @@ def test_json_table_and_files(photos, here, capsys):
             "test",
             "folds",
             "seconds",
-            "trained_parameters",
+            "n_parameters",
             "model_bytes",
         } <= row.keys()
         assert len(row["correct"]) == found["n_test"] == 4
@@ -156,18 +166,18 @@ def test_what_is_done_is_not_done_again(photos, here, monkeypatch):
     ask = {"methods": ["majority", "knn"], "repeats": 1, "n_folds": 3}
     first = compare(photos, **ask)
     said = []
-    more = compare(photos, **{**ask, "methods": ["majority", "knn", "probe"]}, say=said.append)
+    more = compare(photos, **{**ask, "methods": ["majority", "knn", "probe"]}, log=said.append)
     assert [line.split()[0] for line in said] == ["probe"]
     kept = {row.name: row for row in more.methods}
     assert all(kept[row.name] == row for row in first.methods)
     for change in ({"seed": 1}, {"repeats": 2}, {"n_folds": 4}):
         said.clear()
-        compare(photos, **{**ask, **change}, say=said.append)
+        compare(photos, **{**ask, **change}, log=said.append)
         assert len(said) == 2
     said.clear()
     for path in (here / "runs/photos-compare/methods").iterdir():
         path.write_text("{")  # damaged
-    compare(photos, **ask, say=said.append)
+    compare(photos, **ask, log=said.append)
     assert len(said) == 2
 
 
@@ -196,21 +206,44 @@ def test_held_out_images_change_nothing_that_is_chosen(tmp_path, here):
     assert rows["probe"].test.accuracy == 0.0
 
 
-def test_a_method_without_a_fast_way_is_fitted_anew_on_every_fold():
-    """What strategies that train the network itself will do: the same choices, nested."""
+def test_a_method_without_shared_folds_is_fitted_again_on_every_fold(monkeypatch):
+    """What strategies that train the network itself do: the same choices, nested."""
     X, y = clouds(60, 8, 2)
-    slow = SimpleNamespace(Options=probe.Options, fit=probe.fit)
-    assert not measure.is_quick(slow)
-    backbone = SimpleNamespace(name="net")
-    outer = folds(y, 5)
-    results = []
-    for method in (slow, SimpleNamespace(**vars(slow), cross_validate=probe.cross_validate)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(measure, "_saved_bytes", lambda trained: 0)
-            results.append(measure_one("probe", method, task(X, y), images(X, y), outer, backbone))
-    assert results[0].folds.n_folds == 5
-    assert results[0].folds.mean == pytest.approx(results[1].folds.mean, abs=0.05)
-    assert results[0].test == results[1].test
+
+    class Slow(Probe):
+        shares_folds = False
+        cross_validate = Method.cross_validate
+
+    monkeypatch.setattr(measure, "_saved_bytes", lambda fitted: 0)
+    backbone, outer = SimpleNamespace(name="net"), folds(y, 5)
+    slow, quick = (
+        measure.measure(method, task(X, y), images(X, y), outer, backbone) for method in (Slow(), Probe())
+    )
+    assert slow.folds.n_folds == 5
+    assert slow.folds.mean == pytest.approx(quick.folds.mean, abs=0.05)
+    assert slow.test == quick.test
+
+
+def test_results_of_other_versions_and_settings_are_computed_again(photos, here, monkeypatch):
+    log = []
+    ask = {"methods": ["majority"], "repeats": 0, "log": log.append}
+    compare(photos, **ask)
+    compare(photos, **ask)
+    assert len(log) == 1
+    monkeypatch.setattr("finetune.runs.machine.PACKAGES", ("finetune-zoo",))  # as if versions had changed
+    compare(photos, **ask)
+    assert len(log) == 2
+
+
+def test_engine_and_precision_reach_the_methods(photos, here, monkeypatch):
+    given = []
+    fit = Probe.fit
+    monkeypatch.setattr(
+        Probe, "fit", lambda self, task, backbone: given.append(task) or fit(self, task, backbone)
+    )
+    request = Request(str(photos), engine="torch", precision="fp32")
+    compare_request(request, ["probe"], repeats=0, out="out")
+    assert [(task.engine, task.precision) for task in given] == [("torch", "fp32")]
 
 
 def test_groups_by_pattern_never_straddle(tmp_path, here):
@@ -268,7 +301,7 @@ def test_a_column_of_a_table_groups(photos, here, capsys):
     assert main([*command, "--repeats", "1"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["split"] == "grouped"
-    assert "3 folds instead of 5" in found["warnings"][0]
+    assert any("3 folds instead of 5" in warning for warning in found["warnings"])
     (here / "t.csv").write_text("\n".join(row.replace("p1", "p0") for row in rows).replace(",p2", ",p0"))
     (here / "t.csv").write_text((here / "t.csv").read_text().replace(",p3", ",p0"))
     assert main(command) == 2
@@ -302,7 +335,7 @@ def test_ants_and_bees_cannot_be_ranked_by_two_images(here):
     found = compare(SHARED / "ants-bees", methods=["knn", "svm", "probe", "majority"], repeats=1, out="out")
     assert found.n_test == 153
     assert {found.best, *found.like_best} == {"knn", "svm", "probe"}
-    assert "cannot be told apart on 153 images" in found.verdict
+    assert "do not differ significantly on 153 images" in found.verdict
     assert found.advice.startswith("Use probe")
     assert min(row.test.accuracy for row in found.methods[:3]) >= 0.93
 
@@ -314,5 +347,5 @@ def test_sign_digits(here):
     assert 0.80 <= cv["knn"] <= 0.87
     assert 0.91 <= cv["svm"] <= 0.95
     assert 0.92 <= cv["probe"] <= 0.96
-    assert any(pair.told_apart for pair in found.pairs)
+    assert any(pair.different for pair in found.pairs)
     assert "unlike ImageNet's" in found.advice

@@ -21,6 +21,7 @@ def result(name, right, folds=None, seconds=0.1, model="net"):
     return MethodResult(
         name=name,
         model=None if name in ("raw", "raw-knn", "majority") else model,
+        kind="reference" if name in ("raw", "raw-knn", "majority") else "baseline",
         test=evaluate(y, np.stack([1 - p, p], axis=1), ("a", "b")),
         correct="".join(np.where(right, "1", "0")),
         folds=None
@@ -36,7 +37,7 @@ def result(name, right, folds=None, seconds=0.1, model="net"):
             seconds=1,
         ),
         seconds=seconds,
-        trained_parameters=1,
+        n_parameters=1,
         model_bytes=1,
         choice={},
         warnings=[],
@@ -53,12 +54,12 @@ def judged(*results):
     return table, tested, verdict(table, tested)
 
 
-def test_two_images_apart_are_not_told_apart():
+def test_two_images_apart_are_not_different():
     """93.5% and 94.8% of 153: what tutorials rank by."""
     table, tested, said = judged(result("probe", right(153, 143)), result("svm", right(153, 145)))
     assert labels(table) == ["svm", "probe"]
     assert like_best(table, tested) == ["probe"]
-    assert "svm and probe cannot be told apart on 153 images (p = 0.50)" in said
+    assert "svm and probe do not differ significantly on 153 images (p = 0.50)" in said
 
 
 def test_a_cheaper_equal_is_pointed_out_and_a_worse_one_named():
@@ -74,7 +75,7 @@ def test_folds_are_a_second_opinion():
     ahead = result("probe", right(100, 90), folds=low + 0.08 + 0.005 * rng.normal(size=15))
     behind = result("svm", right(100, 91), folds=low)
     _, tested, said = judged(ahead, behind)
-    assert not tested[0].told_apart
+    assert not tested[0].different
     assert "Over 15 folds of the training images, though, probe is 8" in said.replace("7.9", "8.0")
     assert "ahead of svm" in said
 
@@ -86,10 +87,10 @@ def test_folds_that_only_one_has_more_of_are_compared_over_the_common_ones():
     assert judged(five, result("knn", right(50, 40)))[1][0].folds is None
 
 
-def test_a_floor_that_cannot_be_told_apart_is_no_success():
+def test_a_reference_that_does_not_differ_is_no_success():
     table, tested, said = judged(result("probe", right(20, 13)), result("raw", right(20, 12)))
     assert "have not shown that a pretrained network helps" in said
-    assert "without a network" in advice(table, tested, 100, LIKE)
+    assert "without a CNN" in advice(table, tested, 100, LIKE)
 
 
 def test_several_networks_are_named():
@@ -100,7 +101,7 @@ def test_several_networks_are_named():
 def test_one_method_alone_has_a_verdict():
     table, tested, said = judged(result("probe", right(20, 15)))
     assert tested == []
-    assert said == "probe is right on 75.0% of 20 held-out images (53.1% to 88.8%)."
+    assert said == "probe has an accuracy of 75.0% on 20 held-out images (53.1% to 88.8%)."
     assert advice(table, tested, 50, LIKE).startswith("Use probe")
 
 
@@ -111,7 +112,7 @@ def test_equal_methods_are_rarely_called_different():
     for n in rng.integers(50, 501, 1000):
         hard = rng.random(n)
         table = ranked([result(name, rng.random(n) > 0.4 * hard) for name in ("knn", "svm", "probe", "raw")])
-        alarms += any(pair.told_apart for pair in pairs(table))
+        alarms += any(pair.different for pair in pairs(table))
     assert alarms <= stats.binom.ppf(0.99, 1000, 0.05)
 
 

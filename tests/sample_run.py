@@ -3,7 +3,7 @@
 import numpy as np
 
 from finetune.evaluation.metrics import evaluate
-from finetune.runs import Floor, Run, RunData, RunSplit, SkippedFile, environment
+from finetune.runs import Reference, Run, RunData, RunSplit, SkippedFile, environment
 
 CLASSES = ("ants", "bees", 'a "wasp" & <others>')
 
@@ -47,7 +47,7 @@ def make_run(path="runs/sample", classes=CLASSES, **changes):
             ],
         },
         "test": evaluate(y, p, classes),
-        "floor": Floor(raw_pixels_accuracy=0.61, majority_accuracy=1 / len(classes)),
+        "reference": Reference(raw_pixels_accuracy=0.61, majority_accuracy=1 / len(classes)),
         "seconds": {"features": 2.5, "search": 0.4, "total": 3.1},
         "environment": environment(2, "bf16"),
         "seed": 0,

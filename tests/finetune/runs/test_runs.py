@@ -27,7 +27,7 @@ from finetune.runs import (
 )
 from zoo.errors import ZooError
 
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "run-folder.md"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "run-folder.md"
 
 
 def write(out, **changes):
@@ -65,12 +65,12 @@ def test_the_record_has_the_promised_keys(tmp_path):
     assert record["schema"] == 1
     promised = {
         "data": {"path", "n_images", "classes", "counts", "skipped", "ignored", "fingerprint"},
-        "split": {"kind", "n_train", "n_test"},
+        "split": {"kind", "n_train", "n_test", "n_groups"},
         "test": {
             *("n", "accuracy", "ci95", "balanced_accuracy", "macro_f1"),
             *("log_loss", "ece", "confusion", "per_class"),
         },
-        "floor": {"raw_pixels_accuracy", "majority_accuracy"},
+        "reference": {"raw_pixels_accuracy", "majority_accuracy"},
     }
     assert {key: set(record[key]) for key in promised} == promised
     assert {"strategy", "model", "weights_sha256", "choice", "seconds", "environment", "seed", "path"} <= set(
@@ -304,10 +304,10 @@ def _lacks_a_key(folder):
     ("make", "message"),
     [
         (lambda folder: None, "There is no"),
-        (Path.mkdir, "no run folder"),
-        (Path.touch, "no run folder"),
+        (Path.mkdir, "not a run folder"),
+        (Path.touch, "not a run folder"),
         (_foreign_record, "wasn't written by finetune"),
-        (_damaged_record, "no JSON"),
+        (_damaged_record, "not JSON"),
         (_lacks_a_key, r"test\.accuracy"),
         (_newer, "schema 99"),
     ],

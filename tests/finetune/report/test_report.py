@@ -65,8 +65,8 @@ def test_numbers_are_the_runs(folder):
     _, text = read(write_report(run, folder))
     for number in (
         run.test.accuracy,
-        run.floor.raw_pixels_accuracy,
-        run.floor.majority_accuracy,
+        run.reference.raw_pixels_accuracy,
+        run.reference.majority_accuracy,
         run.test.ci95[0],
     ):
         assert f"{number:.1%}" in text.replace("\u202f", "").replace("\xa0", "").replace(" %", "%")
