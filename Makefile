@@ -35,7 +35,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 
 transcripts: $(VENV)/.dev
-	$(BIN)/python docs/transcripts.py
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) dist build

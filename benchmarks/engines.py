@@ -27,13 +27,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
+from zoo.engines.bf16 import worst_cosine
+from zoo.engines.notes import versions
 
 from zoo.backbone import load
 from zoo.engines import BATCH, ENGINES, EngineError, Readout, build
-from zoo.engines.bf16 import worst_cosine
 from zoo.engines.contract import offers
 from zoo.engines.machine import machine
-from zoo.engines.notes import versions
 from zoo.engines.photographs import photographs
 from zoo.images.decode import open_image
 

@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from zoo.engines.notes import versions
 
 from zoo.backbone import load
 from zoo.engines.machine import machine
-from zoo.engines.notes import versions
-from zoo.images.decode import Source, open_image
+from zoo.images.decode import EncodedImage, open_image
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ants-bees"
 
@@ -41,7 +41,7 @@ import json, sys, time
 import numpy as np
 from pathlib import Path
 import zoo
-from zoo.features.extract import compute
+from zoo.features.fill import compute
 from zoo.images.scan import scan
 from zoo.features.spaces import BackboneSpace
 model, data, precision, into = sys.argv[1:]
@@ -154,7 +154,7 @@ def decoding(preprocess, data, repeats):
     for _ in range(repeats):
         for key, function in (
             ("decode", open_image),
-            ("decode, reduced", lambda content: Source(content, "").picture(preprocess.reduction)),
+            ("decode, reduced", lambda content: EncodedImage(content, "").picture(preprocess.reduction)),
             ("decode, reduced, and prepare", lambda content: prepared(preprocess, content)),
         ):
             start = time.perf_counter()
@@ -165,7 +165,7 @@ def decoding(preprocess, data, repeats):
 
 
 def prepared(preprocess, content):
-    picture = Source(content, "").picture(preprocess.reduction)
+    picture = EncodedImage(content, "").picture(preprocess.reduction)
     return preprocess(picture.image, picture.box)
 
 

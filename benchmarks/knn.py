@@ -22,7 +22,7 @@ from finetune.data.dataset import read
 from finetune.data.split import folds
 from finetune.method import Images, Task
 from zoo.backbone import load
-from zoo.features.extract import compute
+from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace
 
 METRICS = {"manhattan": "l1", "euclidean": "l2", "cosine": "cosine"}

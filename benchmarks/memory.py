@@ -34,12 +34,12 @@ sys.exit(code)
 RAW = """
 import json, resource, sys
 from pathlib import Path
-from zoo.features.fill import fill
+from zoo.features.fill import compute
 from zoo.images.scan import scan
 from zoo.features.files import Table, labels_by_folder, write_output
 from zoo.features.spaces import RawPixels
 photos, output = map(Path, sys.argv[1:3])
-filled = fill(scan(photos).files, [RawPixels()])
+filled = compute(scan(photos).files, [RawPixels()])
 y, classes = labels_by_folder(filled.paths, photos)
 paths = [path.relative_to(photos).as_posix() for path in filled.paths]
 write_output(output, Table({"X": RawPixels.width}, paths, y, classes, "{}", filled))

@@ -19,7 +19,7 @@ from finetune.data.dataset import read
 from finetune.data.split import folds
 from finetune.heads.linear import Problems, softmax_loss, solve
 from zoo.backbone import load
-from zoo.features.extract import compute
+from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace
 
 STRENGTHS = [10.0, 3.2, 1.0, 0.32, 0.1, 0.032, 0.01]

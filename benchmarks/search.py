@@ -11,16 +11,17 @@ import argparse
 import json
 import statistics
 
+from finetune.search.sampler import STARTUP, draw, ranges
+from finetune.search.space import OneOf
+from finetune.search.stages import COARSE, Proposal
+
 from finetune.data.dataset import read
 from finetune.data.split import folds, hold_out
 from finetune.method import Images, Task
 from finetune.search.heads import MLP, Heads
-from finetune.search.sampler import STARTUP, draw, ranges
-from finetune.search.space import OneOf
-from finetune.search.stages import COARSE, Proposal
 from finetune.search.trials import Trial
 from zoo.backbone import load
-from zoo.features.extract import compute
+from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace
 
 

@@ -39,7 +39,7 @@ from finetune.training.network import build, depthwise_in_fp32
 from finetune.training.sources import Activations, Pictures
 from finetune.training.team import Team
 from zoo.backbone import load
-from zoo.engines.memory import keep_freed_memory
+from zoo.engines.memory import freed_memory_kept
 
 
 class Plain(Dataset):
@@ -250,13 +250,13 @@ def main():
     if given.plain_only:
         plain_only(given)
         return
-    keep_freed_memory()
-    if given.accuracy:
-        rows = accuracy(given)
-    elif given.time_to_accuracy:
-        rows = time_to_accuracy(given)
-    else:
-        rows = speed(given)
+    with freed_memory_kept():
+        if given.accuracy:
+            rows = accuracy(given)
+        elif given.time_to_accuracy:
+            rows = time_to_accuracy(given)
+        else:
+            rows = speed(given)
     for row in rows:
         print(json.dumps(row) if given.json else "  ".join(f"{k} {v}" for k, v in row.items()))
 

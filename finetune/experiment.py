@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetune.data.class_names import LABELS
 from finetune.method import Images, Method, Task
 from zoo.errors import DataError
 
@@ -52,11 +53,15 @@ class Request:
         Raise for files that are not images, instead of leaving them out.
     engine, precision : str
         As for :func:`zoo.engines.build`.
+    labels : str
+        Which folder names the class, as for :func:`finetune.data.folder.read_folder`.
+    keep_masks : bool
+        Keep images that are masks of others.
 
     Raises
     ------
     DataError
-        If the seed is negative or there are less than two folds.
+        If the seed is negative, there are less than two folds, or `labels` is unknown.
     """
 
     data: str = "demo"
@@ -67,12 +72,16 @@ class Request:
     strict: bool = False
     engine: str = "auto"
     precision: str = "fp32"
+    labels: str = "top"
+    keep_masks: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise DataError(f"--seed is {self.seed}, which is negative.", "Give a seed from 0 upwards.")
         if self.n_folds < 2:
             raise DataError(f"--folds is {self.n_folds}, which is too few.", "Give 2 or more.")
+        if self.labels not in LABELS:
+            raise DataError(f"--labels is {self.labels!r}.", f"Give one of {', '.join(LABELS)}.")
 
     def words(self) -> list[str]:
         """Return the words of a command line that make the same request."""
@@ -81,6 +90,8 @@ class Request:
         words += [] if self.group_by is None else ["--group-by", self.group_by]
         words += [] if self.n_folds == 5 else ["--folds", str(self.n_folds)]
         words += ["--strict"] if self.strict else []
+        words += [] if self.labels == "top" else ["--labels", self.labels]
+        words += ["--keep-masks"] if self.keep_masks else []
         words += [] if self.engine == "auto" else ["--engine", self.engine]
         words += [] if self.precision == "fp32" else ["--precision", self.precision]
         return words
@@ -102,13 +113,15 @@ class Experiment:
     spaces : tuple of BackboneSpace
         What computes their features.
     matrices : dict of str to (n, d) float32 array
-        Features by the network's name, and ``pixels``: colours on 32 x 32 pixels, from 0 to 1.
+        Features by the network's name; ``pixels``: colours on 32 x 32 pixels, from 0 to 1; ``statistics``: as
+        :class:`finetune.data.statistics.ImageStatistics` computes them.
     split : Split
         Which images train and which are held out.
     folds : Folds
         The cross-validation of the training images.
     warnings : list of str
-        What the user should know about the data.
+        What the user should know before trusting the result; what is in the folder is in
+        ``dataset.notices``.
     seconds : dict of str to float
         What reading, loading and extracting took.
     log : callable
@@ -211,24 +224,34 @@ def prepare(
         For whatever the user can fix.
     """
     from finetune.data.groups import group_by
+    from finetune.data.masks import masks_beside_photographs, without_masks
     from finetune.data.read import check_counts, read
     from finetune.data.split import folds, hold_out
+    from finetune.data.statistics import ImageStatistics
     from zoo.backbone import load
-    from zoo.features.extract import compute
+    from zoo.features.fill import compute
     from zoo.features.spaces import BackboneSpace, RawPixels
 
     log = log or (lambda line: None)
     clock = Clock()
     with clock.phase("data"):
-        dataset = read(request.data)
+        dataset = read(request.data, request.labels)
+        if not request.keep_masks:
+            dataset, _ = without_masks(dataset, masks_beside_photographs(dataset))
+            check_counts(dataset)
     with clock.phase("model"):
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
     with clock.phase("features"), leader_first():
         spaces = tuple(BackboneSpace(b, request.engine, request.precision, log) for b in loaded)
         for space in spaces:
             space.expected_images = len(dataset)
-        found = compute(dataset.paths, [*spaces, RawPixels(), *more_spaces])
+        found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces])
+    names = [*(b.name for b in loaded), "pixels", "statistics", *(type(s).__name__ for s in more_spaces)]
+    matrices = dict(zip(names, found.matrices, strict=True))
     dataset = _readable(dataset, found.skipped, request.strict)
+    dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
+    for notice in dataset.notices:
+        log(notice.message)
     check_counts(dataset)
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
@@ -237,20 +260,34 @@ def prepare(
     )
     groups = None if dataset.groups is None else dataset.groups[split.train]
     dealt = folds(dataset.labels[split.train], request.n_folds, groups, request.seed)
-    names = [*(b.name for b in loaded), "pixels", *(type(space).__name__ for space in more_spaces)]
     return Experiment(
         request=request,
         dataset=dataset,
-        digests=found.digests,
+        digests=[found.digests[i] for i in kept],
         backbones=loaded,
         spaces=spaces,
-        matrices=dict(zip(names, found.matrices, strict=True)),
+        matrices={name: matrix[kept] for name, matrix in matrices.items()},
         split=split,
         folds=dealt,
-        warnings=[*dataset.warnings, *filter(None, [split.warning, dealt.warning])],
+        warnings=list(filter(None, [split.warning, dealt.warning])),
         seconds=clock.phases,
         log=log,
     )
+
+
+def _noticed(
+    dataset: Dataset, statistics: NDArray[np.float32], keep_masks: bool
+) -> tuple[Dataset, NDArray[np.int64]]:
+    """Leave out masks that only their pixels give away, and say which images stand out; and what is left."""
+    import numpy as np
+
+    from finetune.data.masks import masks_by_colours, without_masks
+    from finetune.data.quality import quality_notices
+
+    kept = np.arange(len(dataset))
+    if not keep_masks:
+        dataset, kept = without_masks(dataset, masks_by_colours(dataset, statistics))
+    return dataset.noting(*quality_notices(dataset, statistics[kept])), kept
 
 
 def data_name(data: str | os.PathLike[str]) -> str:
@@ -295,6 +332,12 @@ def _readable(dataset: Dataset, skipped: dict[int, Any], strict: bool) -> Datase
     dataset = dataset.drop(list(skipped), [error.reason for error in skipped.values()])
     if not dataset.skipped:
         return dataset
-    n = len(dataset.skipped)
-    line = f"{n} file{' is not a readable image' if n == 1 else 's are not readable images'}: left out."
-    return replace(dataset, warnings=(*dataset.warnings, line))
+    from finetune.data.notices import Notice
+
+    notice = Notice.about(
+        "not readable",
+        [dataset.name_of(file.path) for file in dataset.skipped],
+        "file is not a readable image and is left out",
+        "files are not readable images and are left out",
+    )
+    return dataset.noting(notice)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from finetune.errors import OptionError
+from finetune.space import Space
 
 __all__ = ["Options", "as_words", "choices", "flag", "make_options", "option"]
 
@@ -31,6 +32,17 @@ class Options(BaseModel):
     def defaults(cls) -> dict[str, Any]:
         """Return the default of every option, by name."""
         return {name: field.default for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges that a search draws from, by option.
+
+        Parameters
+        ----------
+        given : mapping
+            Options that the user set.
+        """
+        return {}
 
 
 def option(default: Any, help: str, *, group: str = "", **bounds: Any) -> Any:

@@ -21,6 +21,7 @@ from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_report
 from finetune.runs import (
+    DataNotice,
     MetricsLog,
     Reference,
     Run,
@@ -56,6 +57,8 @@ def fit(
     strict: bool = False,
     engine: str = "auto",
     precision: str = "fp32",
+    labels: str = "top",
+    keep_masks: bool = False,
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -83,6 +86,10 @@ def fit(
         Raise for files that are not images, instead of leaving them out.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
+    labels : str, optional
+        As in :func:`finetune.data.read.read`.
+    keep_masks : bool, optional
+        Keep images that are masks of photographs beside them.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -109,7 +116,9 @@ def fit(
     >>> run.test.accuracy, run.test.ci95, run.path  # doctest: +SKIP
     """
     request = RunRequest(
-        Request(os.fspath(data), (model,), seed, group_by, folds, strict, engine, precision),
+        Request(
+            os.fspath(data), (model,), seed, group_by, folds, strict, engine, precision, labels, keep_masks
+        ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
         search,
@@ -333,6 +342,10 @@ def _data_record(experiment: Experiment) -> RunData:
             for skipped in dataset.skipped
         ],
         ignored=dataset.ignored,
+        notices=[
+            DataNotice(kind=n.kind, count=n.count, examples=list(n.examples), message=n.message)
+            for n in dataset.notices
+        ],
         fingerprint=fingerprint(dataset, experiment.digests),
     )
 

@@ -1,4 +1,4 @@
-"""Photographs for tests: small crops of scikit-learn's two, and the shared data sets where they are present."""
+"""Photographs for tests: crops of scikit-learn's two, and the shared data sets where they are present."""
 
 from pathlib import Path
 

@@ -16,7 +16,14 @@ HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "openvino", "onnxrun
 FLOORS = [
     *("zoo.errors", "zoo.parallel", "zoo.progress", "zoo.cache", "zoo.registry", "zoo.images", "zoo.weights"),
     *("zoo.backbone", "zoo.engines", "zoo.features", "zoo.cli", "zoo.__main__", "zoo"),
-    *("finetune.errors", "finetune.options", "finetune.data", "finetune.evaluation", "finetune.heads"),
+    *(
+        "finetune.errors",
+        "finetune.space",
+        "finetune.options",
+        "finetune.data",
+        "finetune.evaluation",
+        "finetune.heads",
+    ),
     *(
         "finetune.method",
         "finetune.runs",

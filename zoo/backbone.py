@@ -1,7 +1,7 @@
-"""From a name to a CNN that is ready to look at images.
+"""From a name to a pretrained CNN without its classifier.
 
 A backbone knows its weights' digest, its preprocessing and its width from a small configuration
-file; torch and timm are imported only when the network itself is asked for.
+file; torch and timm are imported only when the network itself is needed.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.images.decode import Preprocess
+from zoo.images.preprocess import Preprocess
+from zoo.registry.entry import Entry
+from zoo.registry.registry import Registry, resolve
 from zoo.weights.digests import tensors_sha256
+from zoo.weights.ready import ReadyModel, ready
 
 if TYPE_CHECKING:
     import torch
-
-    from zoo.registry.registry import Entry, Registry
-    from zoo.weights.ready import ReadyModel
 
 __all__ = ["Backbone", "Stage", "load"]
 
@@ -46,14 +46,14 @@ class Backbone:
     Parameters
     ----------
     entry : Entry
-        What the zoo knows of it.
+        Its description in the registry.
     ready : ReadyModel
         Its verified weights and configuration.
 
     Attributes
     ----------
     entry : Entry
-        What the zoo knows of it.
+        Its description in the registry.
     folder : Path
         Its ``config.json`` and ``model.safetensors``, in the layout of timm's ``local-dir:``.
     config : dict
@@ -61,10 +61,10 @@ class Backbone:
     weights_sha256 : str
         Digest of the file that the weights came from.
     preprocess : Preprocess
-        What turns an image into the pixels it expects.
+        What turns an image into its input.
     """
 
-    def __init__(self, entry: "Entry", ready: "ReadyModel") -> None:
+    def __init__(self, entry: Entry, ready: ReadyModel) -> None:
         self.entry = entry
         self.folder: Path = ready.folder
         self.config: dict[str, Any] = ready.config
@@ -77,7 +77,7 @@ class Backbone:
 
     @property
     def name(self) -> str:
-        """The name it was asked for by."""
+        """The name it was loaded by."""
         return self.entry.name
 
     @property
@@ -119,18 +119,20 @@ class Backbone:
     def module(self) -> "torch.nn.Module":
         """The network itself: (n, 3, height, width) normalised images to (n, num_features).
 
-        In evaluation mode and with no parameter that asks for a gradient.
+        In evaluation mode, and no parameter requires a gradient.
         """
         import timm
+        import torch
 
-        model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
+        with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
+            model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
         model.reset_classifier(0)
         frozen: torch.nn.Module = model.eval().requires_grad_(False)
         return frozen
 
 
-def load(name: str, *, registry: "Registry | None" = None, offline: bool = False) -> Backbone:
-    """Make a pretrained CNN ready: find it, download and verify its weights if need be.
+def load(name: str, *, registry: Registry | None = None, offline: bool = False) -> Backbone:
+    """Load a pretrained CNN: find it, download and verify its weights if necessary.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def load(name: str, *, registry: "Registry | None" = None, offline: bool = False
     UnknownModelError
         If nothing has that name.
     WeightsError
-        If its weights cannot be had or are not what they should be.
+        If its weights are unavailable or not what they should be.
 
     Examples
     --------
@@ -159,8 +161,5 @@ def load(name: str, *, registry: "Registry | None" = None, offline: bool = False
     >>> backbone.num_features
     1280
     """
-    from zoo.registry.registry import resolve
-    from zoo.weights.ready import ready
-
     entry = resolve(name, registry)
     return Backbone(entry, ready(entry, offline=offline))

@@ -1,15 +1,14 @@
-"""What can go wrong for a user, each with the next step.
+"""Errors that a user can fix, each with the next step.
 
-Every error here is one the user can cause and can mend, so its constructor asks for both halves of
-a useful message: what happened, and what to do about it. The command line prints that message and
-exits with code 2; a traceback appears only with ``--debug``.
+The constructor takes both halves of a useful message: what happened, and what to do about it. The command
+line prints them and exits with code 2; a traceback appears only with ``--debug``.
 """
 
 __all__ = ["DataError", "ImageError", "RegistryError", "UnknownModelError", "WeightsError", "ZooError"]
 
 
 class ZooError(Exception):
-    """A problem that the user can mend.
+    """A problem that the user can fix.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ class UnknownModelError(ZooError):
 
 
 class WeightsError(ZooError):
-    """Weights that cannot be had, or are not the ones they should be."""
+    """Weights that are unavailable, or not the ones they should be."""
 
 
 class ImageError(ZooError):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from finetune.checks.context import CheckContext
 from finetune.checks.contract import Check, CheckResult, Status, listed, worst
-from finetune.checks.drawing import Histogram, histograms
+from finetune.report.charts import Histogram, histograms, standalone
 
 __all__ = ["Activations"]
 
@@ -78,7 +78,7 @@ class Activations(Check):
         part = context.trainable
         assert part is not None
         layers = part.layers(part.rows(BATCH), _measured)
-        svg = histograms([layer.histogram for layer in layers])
+        svg = standalone(histograms([layer.histogram for layer in layers], "Output of each layer"))
         (context.pictures / _PICTURE).write_text(svg, encoding="utf-8")
         return [self._alive(layers), self._saturation(layers)]
 
@@ -139,7 +139,7 @@ def _measured(name: str, kind: str, output: NDArray[np.float32]) -> _Layer:
             other_axes = tuple(axis for axis in range(output.ndim) if axis != 1)
             dead = float((output.max(axis=other_axes) <= 0).mean())
         layer = _Layer(name, kind, mean, std, dead, _at_limits(kind, flat), _histogram(name, flat))
-    return replace(layer, histogram=replace(layer.histogram, bad=layer.status != "pass"))
+    return replace(layer, histogram=replace(layer.histogram, highlighted=layer.status != "pass"))
 
 
 def _histogram(name: str, flat: NDArray[np.float32]) -> Histogram:

@@ -15,7 +15,7 @@ from finetune.data.dataset import Dataset
 from finetune.experiment import Experiment
 from finetune.method import Method, Task
 from finetune.strategies.probe import Probe
-from finetune.training.settings import TrainingOptions
+from finetune.training.method import NetworkMethod
 from zoo.images.decode import open_image
 
 __all__ = ["CheckContext"]
@@ -28,8 +28,7 @@ class CheckContext:
     Attributes
     ----------
     experiment : Experiment
-        The images with their split, folds and groups, as a training would be given them; its `matrices` have
-        the images' width and height under ``ImageSizes``.
+        The images with their split, folds and groups, as a training would be given them.
     method : Method
         What is to be trained.
     pictures : Path
@@ -70,7 +69,7 @@ class CheckContext:
     @cached_property
     def trainable(self) -> Trainable | None:
         """What the method trains, on a few training images; None where no check knows how to train it."""
-        if isinstance(self.method.options, TrainingOptions):
+        if isinstance(self.method, NetworkMethod):
             from finetune.checks.network_part import NetworkPart  # imports torch
 
             return NetworkPart(self.method, self.task, self.experiment.backbone)

@@ -1,14 +1,13 @@
-"""Is the data what it should be: sizes of the classes and of the images, files, names."""
+"""Is the data what it should be: sizes of the classes and of the images, names, contents of the folder."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 import numpy as np
 
 from finetune.checks.context import CheckContext
 from finetune.checks.contract import Check, CheckResult, listed
+from finetune.data.class_names import plain_name
+from finetune.data.statistics import column
 
 __all__ = ["Data"]
 
@@ -24,6 +23,9 @@ FAR_BELOW = 0.5
 #: Share of the images that may be so small.
 FEW = 0.05
 
+#: Kinds of notices about what was dealt with when the data was read.
+HANDLED = ("splits", "ignored files", "unused folders", "class names", "masks", "merged folders")
+
 
 class Data(Check):
     """Counts, files, sizes and names."""
@@ -35,10 +37,9 @@ class Data(Check):
         return [
             self._balance(context),
             self._smallest(context),
-            self._files(context),
             self._sizes(context),
             self._names(context),
-            self._held_out(context),
+            *self._notices(context),
         ]
 
     def _balance(self, context: CheckContext) -> CheckResult:
@@ -70,23 +71,11 @@ class Data(Check):
             "Add images to these classes; until then, their recall is little more than a guess.",
         )
 
-    def _files(self, context: CheckContext) -> CheckResult:
-        root, files = Path(context.dataset.root), context.dataset.skipped
-        names = [f"{os.path.relpath(f.path, root)} ({f.reason})" for f in files]
-        return self.result(
-            "files",
-            "warn" if files else "pass",
-            len(files),
-            "no unreadable files",
-            f"Left out: {listed(names)}." if files else "Every file is a readable image.",
-            "Copy these files again from where they came, or remove them.",
-            [{"path": os.fspath(f.path), "reason": f.reason} for f in files],
-        )
-
     def _sizes(self, context: CheckContext) -> CheckResult:
         """Compare the shorter side, which is what is resized."""
         wanted = min(context.experiment.backbone.preprocess.input_size)
-        shorter = context.experiment.matrices["ImageSizes"].min(axis=1)
+        statistics = context.experiment.matrices["statistics"]
+        shorter = np.minimum(column(statistics, "width"), column(statistics, "height"))
         small = np.flatnonzero(shorter < FAR_BELOW * wanted)
         share = len(small) / len(shorter)
         return self.result(
@@ -104,27 +93,35 @@ class Data(Check):
         """Find classes that a person would read as the same."""
         alike: dict[str, list[str]] = {}
         for name in context.dataset.classes:
-            alike.setdefault("".join(name.split()).casefold(), []).append(name)
+            alike.setdefault(plain_name(name), []).append(name)
         pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
         return self.result(
             "class names",
             "fail" if pairs else "pass",
             len(pairs),
-            "no two that differ in case or blanks only",
-            f"These differ in case or blanks only: {listed(pairs)}." if pairs else "All are distinct.",
+            "no two that differ in case, blanks or Unicode form only",
+            f"These differ in case, blanks or Unicode form only: {listed(pairs)}."
+            if pairs
+            else "All are distinct.",
             "Merge them if they are one class; otherwise give them names that differ.",
         )
 
-    def _held_out(self, context: CheckContext) -> CheckResult:
-        """Find classes that are trained but never evaluated; the opposite is an error when data is read."""
-        dataset = context.dataset
-        held_out = set(dataset.labels[context.experiment.split.test].tolist())
-        missing = [repr(name) for i, name in enumerate(dataset.classes) if i not in held_out]
-        return self.result(
-            "held-out classes",
-            "warn" if missing else "pass",
-            len(missing),
-            "every class has held-out images",
-            f"There are no held-out images of {listed(missing)}." if missing else "All classes are held out.",
-            "Hold out images of these classes too: the accuracy says nothing about them.",
-        )
+    def _notices(self, context: CheckContext) -> list[CheckResult]:
+        """Repeat what every command says of the folder, with more examples."""
+        notices = context.dataset.notices
+        if not notices:
+            return [
+                self.result("contents", "pass", 0, "nothing that stands out", "No file or folder stands out.")
+            ]
+        return [
+            self.result(
+                notice.kind,
+                "pass" if notice.kind in HANDLED else "warn",
+                notice.count,
+                "for information" if notice.kind in HANDLED else "none",
+                notice.message,
+                "Look at these and remove what does not belong here.",
+                [{"name": name} for name in notice.examples],
+            )
+            for notice in notices
+        ]

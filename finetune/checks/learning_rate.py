@@ -11,8 +11,8 @@ import numpy as np
 
 from finetune.checks.context import CheckContext
 from finetune.checks.contract import Check, CheckResult, Status
-from finetune.checks.drawing import Level, lr_curve
 from finetune.checks.trainable import Step, Trainable
+from finetune.report.charts import Level, lr_curve, standalone
 
 __all__ = ["LearningRate"]
 
@@ -55,7 +55,7 @@ class LearningRate(Check):
             # A step's loss is that before its update: the next one's is what the learning rate led to.
             curve = [(float(lr), after.loss) for lr, after in zip(LRS, steps[1:], strict=False)]
             svg = lr_curve(curve, steps[0].loss, works, [Level(lr, "used") for lr in part.lrs])
-            (context.pictures / _PICTURE).write_text(svg, encoding="utf-8")
+            (context.pictures / _PICTURE).write_text(standalone(svg), encoding="utf-8")
         return [self._judge(part, steps, works), self._ratio(part, steps)]
 
     def _judge(self, part: Trainable, steps: list[Step], works: tuple[float, float] | None) -> CheckResult:

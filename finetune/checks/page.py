@@ -9,8 +9,8 @@ from finetune.checks.contract import CheckResult
 from finetune.checks.record import CheckRecord
 from finetune.checks.tables import shown, verdict
 from finetune.data.dataset import Dataset
-from finetune.report.html import TEMPLATES as REPORT_TEMPLATES
 from finetune.report.mistakes import thumbnail
+from finetune.report.pages import render
 
 __all__ = ["write_page"]
 
@@ -46,25 +46,17 @@ def write_page(record: CheckRecord, dataset: Dataset, folder: Path) -> Path:
     Path
         The page, which needs no other file.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader([TEMPLATES, REPORT_TEMPLATES]),
-        autoescape=True,  # class names and paths are strangers' text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["shown"] = shown
-    page = templates.get_template("check.html.j2").render(
-        record=record,
-        verdict=verdict(record),
-        images=[_ranked(image, dataset) for image in record.images[:IMAGES]],
-        pairs=_pairs(record.checks, dataset),
-        drawn=[(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
-    )
+    values = {
+        "record": record,
+        "verdict": verdict(record),
+        "shown": shown,
+        "warnings": record.warnings,
+        "images": [_ranked(image, dataset) for image in record.images[:IMAGES]],
+        "pairs": _pairs(record.checks, dataset),
+        "drawn": [(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
+    }
     path = folder / "check.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(render("check.html.j2", values, TEMPLATES), encoding="utf-8")
     return path
 
 

@@ -8,18 +8,22 @@ drawings it is not, and then nothing is said. Hence it warns and never fails.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from finetune.checks.context import CheckContext
 from finetune.checks.contract import Check, CheckResult, Status
 from finetune.checks.pictures import contact_sheet
-from finetune.checks.spaces import SwappedChannels
 from finetune.evaluation.calibration import log_softmax
 from zoo.backbone import Backbone
-from zoo.features.extract import compute
+from zoo.features.fill import compute
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.decode import Box
 
-__all__ = ["Preprocessing"]
+__all__ = ["Preprocessing", "SwappedChannels"]
 
 #: What photographs and drawings stay within: a white page under ImageNet's normalisation has a mean of 2.4.
 MEAN_USUAL, MEAN_WRONG = 2.0, 3.0
@@ -34,6 +38,42 @@ BATCH, ORDER = 32, 128
 CLEAR = 4.0
 
 _PICTURE = "batch.png"
+
+
+class SwappedChannels(Space):
+    """A backbone's features of images with red and blue exchanged, decoded at the same scale.
+
+    Parameters
+    ----------
+    space : BackboneSpace
+        What computes them.
+    """
+
+    def __init__(self, space: BackboneSpace) -> None:
+        self.width = space.width
+        self._space = space
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the features depend on besides the image."""
+        return {**self._space.identity, "channels": "blue, green, red"}
+
+    @property
+    def base(self) -> Space:
+        """What computes the features."""
+        return self._space
+
+    def reduction(self, width: int, height: int) -> int:
+        """Return how many times smaller an upright JPEG may be decoded: as for the usual order."""
+        return self._space.reduction(width, height)
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Turn an RGB image into what the network expects, with the channels in reverse."""
+        return np.ascontiguousarray(self._space.prepare(image, box)[..., ::-1])
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Turn a batch of images into features."""
+        return self._space.run(batch)
 
 
 class Preprocessing(Check):

@@ -14,7 +14,6 @@ from finetune.checks.contract import CheckResult, worst
 from finetune.checks.order import CHECKS
 from finetune.checks.page import write_page
 from finetune.checks.record import CheckFolder, CheckRecord
-from finetune.checks.spaces import ImageSizes
 from finetune.experiment import Clock, Request, data_name, prepare
 from finetune.methods import METHODS, find_method, make_method
 from finetune.options import as_words
@@ -74,7 +73,7 @@ def check(
         pictures = folder.work / "pictures"
         pictures.mkdir()
         loaded = None if registry is None else load_registry(Path(registry))
-        experiment = prepare(request, registry=loaded, log=log, more_spaces=[ImageSizes()])
+        experiment = prepare(request, registry=loaded, log=log)
         context = CheckContext(experiment, method, pictures)
         results = run_checks(context, clock)
         record = CheckRecord(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cyclopts import Group, Parameter
 
+from finetune.data.class_names import Labels
 from finetune.experiment import Request
 from finetune.method import Method
 from finetune.methods import METHODS
@@ -68,10 +69,17 @@ class DataFlags:
     group_by: Annotated[
         str | None,
         Parameter(
-            help="A column of the table, or a pattern whose first (group) names the subject in an image's"
-            " path: images of one subject never straddle a split."
+            help="A column of the table, or a regular expression whose parentheses enclose the group's name in"
+            " an image's path: images of one group stay together in every split and fold."
         ),
     ] = None
+    labels: Annotated[
+        Labels,
+        Parameter(help="Which folder is the class in fruit/apple/1.jpg: top (fruit), leaf (apple) or path."),
+    ] = "top"
+    keep_masks: Annotated[
+        bool, Parameter(negative="", help="Keep images that are masks of photographs beside them.")
+    ] = False
     folds: Annotated[int, Parameter(help="Folds of the cross-validation.")] = 5
     seed: Annotated[int, Parameter(help="One seed, one result.")] = 0
     strict: Annotated[
@@ -94,6 +102,8 @@ class DataFlags:
             self.strict,
             self.engine,
             self.precision,
+            self.labels,
+            self.keep_masks,
         )
 
     def arguments(self) -> dict[str, Any]:

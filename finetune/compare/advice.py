@@ -4,8 +4,8 @@ CS231n's notes on transfer learning ("When and how to fine-tune?") decide by two
 there are, and how unlike those of ImageNet they are. Few and like: train a classifier on the features.
 Few and unlike: take features from earlier in the network, that is, retrain its last layers. Many: fine-tune.
 
-How unlike is measured by what the features are worth. Each training image in turn is predicted from its five nearest
-neighbours by features, and by raw pixels; of the mistakes made with pixels, the features of a network that
+How unlike is measured by what the features are worth. Each training image in turn is predicted from its five
+nearest neighbours by features, and by raw pixels; of the mistakes made with pixels, the features of a network that
 knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
 has, come to 0.9; hand signs, which it has not, to 0.3.
 """
@@ -102,8 +102,8 @@ def rule(images_a_class: int, alike: Likeness) -> tuple[str, str]:
     strategy, reason : str
     """
     kind = (
-        f"the five nearest neighbours by features predict {alike.features:.0%} of the training images correctly, "
-        f"by raw pixels {alike.pixels:.0%}"
+        f"the five nearest neighbours by features predict {alike.features:.0%} of the training images "
+        f"correctly, by raw pixels {alike.pixels:.0%}"
     )
     amount = f"{images_a_class} training images a class"
     if images_a_class >= THOUSANDS:
@@ -139,8 +139,8 @@ def advice(
     top = [(name, r) for name, r in zip(names, results, strict=True) if name not in different]
     if any(result.kind == "reference" for _, result in top):
         return (
-            "Nothing here is significantly better than a method without a CNN: look for wrong labels among the "
-            "mistakes that a run's report shows, and gather more images before training longer."
+            "Nothing here is significantly better than a method without a CNN: look for wrong labels among "
+            "the mistakes that a run's report shows, and gather more images before training longer."
         )
     wanted, reason = rule(images_a_class, alike)
     agreeing = [name for name, result in top if result.name == wanted]

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from finetune.data.notices import Notice
+
 __all__ = ["TABLE_SUFFIXES", "Dataset", "Skipped", "fingerprint"]
 
 #: Endings of tables of images.
@@ -55,9 +57,9 @@ class Dataset:
     skipped : tuple of Skipped
         Files that are not images or cannot be found.
     ignored : int
-        How many entries were not looked at: hidden ones, system files, files beside the class folders.
-    warnings : tuple of str
-        What a user should know about the data, one sentence each.
+        How many entries were not read: hidden ones, system files, files beside the class folders.
+    notices : tuple of Notice
+        What a user should know about the data.
     """
 
     root: str
@@ -69,7 +71,7 @@ class Dataset:
     groups: npt.NDArray[np.str_] | None = None
     skipped: tuple[Skipped, ...] = ()
     ignored: int = 0
-    warnings: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("labels", "splits", "groups"):
@@ -89,12 +91,13 @@ class Dataset:
     @property
     def names(self) -> tuple[str, ...]:
         """The paths as seen from the data's folder, with forward slashes: what reports show."""
+        return tuple(self.name_of(path) for path in self.paths)
+
+    def name_of(self, path: Path) -> str:
+        """Return a path as seen from the data's folder, with forward slashes."""
         root = Path(self.root)
         base = root.parent if root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir() else root
-        return tuple(
-            path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
-            for path in self.paths
-        )
+        return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
     def subset(self, indices: npt.NDArray[np.int64] | Sequence[int]) -> "Dataset":
         """Take some of the images; the classes stay as they are.
@@ -117,6 +120,10 @@ class Dataset:
             splits=None if self.splits is None else self.splits[chosen],
             groups=None if self.groups is None else self.groups[chosen],
         )
+
+    def noting(self, *notices: Notice) -> "Dataset":
+        """Return the same images with more notices."""
+        return replace(self, notices=self.notices + notices)
 
     def drop(self, indices: npt.NDArray[np.int64] | Sequence[int], reasons: Sequence[str]) -> "Dataset":
         """Move images that cannot be read to `skipped`.

@@ -1,13 +1,15 @@
 """Labels from folder names: ``DIR/<class>/*``, or ``DIR/train/<class>/*`` beside ``val`` or ``test``."""
 
-import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from finetune.data.class_names import differing, match_classes, missing, plain_name
 from finetune.data.dataset import Dataset
+from finetune.data.notices import MAX_EXAMPLES, Notice
 from finetune.data.split_names import held_out_split, split_of
 from zoo.errors import DataError
 from zoo.images.scan import is_litter, natural_key, scan
@@ -19,23 +21,43 @@ _LAYOUT = "Put the images of each class into a folder of their own, like {0}/cat
 
 @dataclass
 class _Split:
-    """The class folders of one split: their files by class name, and what else is there."""
+    """One split: its files by class name, and what else is there.
 
-    files: dict[str, tuple[Path, ...]]
+    Attributes
+    ----------
+    root : Path
+        The folder of the class folders.
+    files : dict of str to list of Path
+    inner : dict of str to set of str
+        For each first-level folder, the folders below it that hold files themselves.
+    empty : list of Path
+        Class folders without files.
+    beside : list of Path
+        Files beside the class folders.
+    ignored : int
+        How many entries were not read.
+    """
+
+    root: Path
+    files: dict[str, list[Path]]
+    inner: dict[str, set[str]]
     empty: list[Path]
+    beside: list[Path]
     ignored: int
 
 
-def read_folder(root: Path) -> Dataset:
+def read_folder(root: Path, labels: str = "top") -> Dataset:
     """Read a folder whose folders are the classes, or the splits with the classes in them.
 
-    A class is a first-level folder; what lies deeper belongs to it. Where both ``val`` and ``test``
-    exist, ``test`` is held out and ``val`` joins the training split.
+    Where both ``val`` and ``test`` exist, ``test`` is held out and ``val`` joins the training split.
 
     Parameters
     ----------
     root : Path
         An existing folder.
+    labels : str
+        Which folder is the class where class folders hold folders (``fruit/apple/1.jpg``): ``top`` for the
+        first (fruit), ``leaf`` for the last (apple), ``path`` for all (fruit/apple).
 
     Returns
     -------
@@ -47,54 +69,76 @@ def read_folder(root: Path) -> Dataset:
     DataError
         If there are no class folders, or the held-out split has a class that train lacks.
     """
-    folders, _ = _children(root)
+    folders, files = _children(root)
     named = [folder for folder in folders if split_of(folder.name) and _children(folder)[0]]
     if "train" in {split_of(folder.name) for folder in named}:
-        return _read_splits(root, named, [folder for folder in folders if folder not in named])
+        others = [folder for folder in folders if folder not in named]
+        return _read_splits(root, named, others, files, labels)
     if named and len(named) == len(folders):
         raise DataError(
             f"{root} has {' and '.join(folder.name + '/' for folder in named)} but no train/.",
             f"Add {root / 'train'} with a folder for each class, or give {named[0]} itself.",
         )
-    return _dataset(root, {"": [_read_split(root)]}, [])
+    return _dataset(root, {"": [_read_split(root, labels)]}, [], labels)
 
 
-def _read_splits(root: Path, named: Sequence[Path], others: Sequence[Path]) -> Dataset:
-    warnings = [_unused(folder) for folder in others]
-    found = [(str(split_of(folder.name)), _read_split(folder)) for folder in named]
+def _read_splits(
+    root: Path, named: Sequence[Path], others: Sequence[Path], beside: list[Path], labels: str
+) -> Dataset:
+    found = [(str(split_of(folder.name)), _read_split(folder, labels)) for folder in named]
+    found.sort(key=lambda item: item[0] != "train")  # its class names are the ones to go by
     roles = {role for role, split in found if split.files}
     test = held_out_split(roles)
+    notices = _unused(others)
     if roles == {"train", "val", "test"}:
-        warnings.append("Of val/ and test/, test/ is held out; val/ joins the training split.")
+        joined = [split.root.name for role, split in found if role == "val"]
+        message = "Of val/ and test/, test/ is held out; val/ joins the training split."
+        notices.append(Notice("splits", len(joined), tuple(joined), message))
     splits: dict[str, list[_Split]] = {}
     for role, split in found:
         splits.setdefault("test" if role == test else "train", []).append(split)
     if test not in roles:
         splits = {"": [split for _, split in found]}
-    beside = len(_children(root)[1])
-    return _dataset(root, splits, warnings, ignored=beside)
+    found[0][1].beside += [path for path in beside if not is_litter(path.name)]
+    found[0][1].ignored += len(beside)
+    return _dataset(root, splits, notices, labels)
 
 
-def _unused(folder: Path) -> str:
-    if split_of(folder.name):
-        return f"{folder.name}/ has no class folders, so it is not used."
-    return f"{folder.name}/ lies beside train/, so it is not used."
+def _unused(folders: Sequence[Path]) -> list[Notice]:
+    if not folders:
+        return []
+    names = [f"{folder.name}/" for folder in folders]
+    one, many = "folder lies beside train/ and is not used", "folders lie beside train/ and are not used"
+    then = ""
+    if any(split_of(folder.name) for folder in folders):
+        then = "A split needs a folder for each class."
+    return [Notice.about("unused folders", names, one, many, then)]
 
 
-def _read_split(root: Path) -> _Split:
-    """List the files of every class folder directly below `root`."""
-    folders, ignored = _children(root)
+def _read_split(root: Path, labels: str) -> _Split:
+    """List the files of every class below `root`."""
+    folders, others = _children(root)
     if not folders:
         raise _no_class_folders(root)
-    split = _Split({}, [], len(ignored))
+    beside = [path for path in others if path.is_file() and not is_litter(path.name)]
+    split = _Split(root, {}, {}, [], beside, len(others))
     for folder in folders:
         found = scan(folder)
         split.ignored += found.ignored
-        if found.files:
-            split.files[folder.name] = found.files
-        else:
+        if not found.files:
             split.empty.append(folder)
+        for path in found.files:
+            inner = path.parent.relative_to(root).as_posix()
+            split.files.setdefault(_class_of(inner, labels), []).append(path)
+            split.inner.setdefault(folder.name, set()).update({inner} - {folder.name})
     return split
+
+
+def _class_of(inner: str, labels: str) -> str:
+    """The class of an image from the folder it is in, as seen from the split's."""
+    if labels == "path":
+        return inner
+    return inner.split("/")[0 if labels == "top" else -1]
 
 
 def _children(root: Path) -> tuple[list[Path], list[Path]]:
@@ -105,7 +149,7 @@ def _children(root: Path) -> tuple[list[Path], list[Path]]:
         scan(root)  # says what is wrong with it
         raise
     folders = [path for path in children if not is_litter(path.name) and path.is_dir()]
-    return folders, sorted(set(children) - set(folders))
+    return folders, [path for path in children if path not in set(folders)]
 
 
 def _no_class_folders(root: Path) -> DataError:
@@ -118,26 +162,26 @@ def _no_class_folders(root: Path) -> DataError:
     )
 
 
-def _dataset(
-    root: Path, splits: dict[str, list[_Split]], warnings: Sequence[str], ignored: int = 0
-) -> Dataset:
+def _dataset(root: Path, splits: dict[str, list[_Split]], notices: list[Notice], labels: str) -> Dataset:
     """Put the splits together, with the classes of the training split in natural order."""
     everything = [split for several in splits.values() for split in several]
     training = splits.get("train", everything)
-    classes = sorted({name for split in training for name in split.files}, key=natural_key)
+    names = _training_classes(training)
+    classes = sorted(set(names.values()), key=natural_key)
     if not classes:
         raise DataError(f"The class folders of {root} are all empty.", _LAYOUT.format(root))
-    unknown = [name for split in splits.get("test", []) for name in split.files if name not in classes]
-    if unknown:
-        raise _unknown_classes(root, unknown, classes)
+    if "test" in splits:
+        held_out = {name: None for split in splits["test"] for name in split.files}
+        matched = match_classes(classes, held_out, str(root))
+        notices = [*notices, *missing(classes, matched.values())]
+        names |= matched
     rows = [
-        (path, classes.index(name), role)
+        (path, classes.index(names[name]), role)
         for role, several in splits.items()
         for split in several
         for name in sorted(split.files, key=natural_key)
         for path in split.files[name]
     ]
-    empty = [f"The class folder {folder} is empty." for split in everything for folder in split.empty]
     return Dataset(
         root=str(root),
         paths=tuple(path for path, _, _ in rows),
@@ -145,19 +189,59 @@ def _dataset(
         classes=tuple(classes),
         splits=np.array([role for _, _, role in rows]) if "test" in splits else None,
         splits_from="folders" if "test" in splits else "",
-        ignored=ignored + sum(split.ignored for split in everything),
-        warnings=(*warnings, *empty),
+        ignored=sum(split.ignored for split in everything),
+        notices=(*notices, *differing(names), *_layout_notices(root, everything, labels)),
     )
 
 
-def _unknown_classes(root: Path, unknown: Sequence[str], classes: Sequence[str]) -> DataError:
-    """The error for held-out classes that are not trained on, with the names that may have been meant."""
-    plain = {name.strip().casefold(): name for name in classes}
-    guesses = []
-    for name in unknown:
-        near = difflib.get_close_matches(name.strip().casefold(), plain, n=1)
-        guesses.append(f"{name!r} (is it train's {plain[near[0]]!r}?)" if near else repr(name))
-    return DataError(
-        f"The held-out split of {root} has classes that the training split lacks: {', '.join(guesses)}.",
-        "Rename their folders to match, add training images for them, or take them out.",
+def _training_classes(splits: Sequence[_Split]) -> dict[str, str]:
+    """The class of each name in the training splits: the first split's spelling counts."""
+    names: dict[str, str] = {}
+    for split in splits:
+        known = {plain_name(name): name for name in names.values()}
+        names |= {name: known.get(plain_name(name), name) for name in split.files if name not in names}
+    return names
+
+
+def _layout_notices(root: Path, splits: Sequence[_Split], labels: str) -> Iterator[Notice]:
+    """What there is to say of folders and files that are not images of a class."""
+    beside = [path.relative_to(root).as_posix() for split in splits for path in split.beside]
+    if beside:
+        one, many = "file lies beside the class folders and is", "files lie beside the class folders and are"
+        yield Notice.about("ignored files", beside, f"{one} ignored", f"{many} ignored")
+    empty = [folder.relative_to(root).as_posix() for split in splits for folder in split.empty]
+    if empty:
+        yield Notice.about("empty folders", empty, "class folder is empty", "class folders are empty")
+    inner = {name for split in splits for several in split.inner.values() for name in several}
+    if labels == "top" and inner:
+        yield _nested(inner)
+    if labels == "leaf":
+        yield from _merged(inner)
+
+
+def _nested(inner: set[str]) -> Notice:
+    below = sorted(inner, key=natural_key)
+    tops = len({name.split("/")[0] for name in inner})
+    what = f"{tops} class folder{' holds' if tops == 1 else 's hold'} {len(below)} folder"
+    return Notice(
+        "nested folders",
+        len(below),
+        tuple(below[:MAX_EXAMPLES]),
+        f"{what}{'s' if len(below) > 1 else ''} with images ({', '.join(below[:2])}"
+        f"{', …' if len(below) > 2 else ''}). "
+        "--labels leaf makes each of them a class, --labels path names it by its whole path.",
     )
+
+
+def _merged(inner: set[str]) -> Iterator[Notice]:
+    """Folders of one name in several places, which are one class."""
+    counts = Counter(name.split("/")[-1] for name in inner)
+    several = sorted((name for name, count in counts.items() if count > 1), key=natural_key)
+    if several:
+        yield Notice.about(
+            "merged folders",
+            several,
+            "name is that of several folders, which are one class",
+            "names are each that of several folders, which are one class",
+            "--labels path keeps them apart.",
+        )

@@ -16,7 +16,7 @@ __all__ = ["group_by"]
 
 
 def group_by(dataset: Dataset, by: str) -> Dataset:
-    """Give a data set's images groups that no split will tear apart.
+    """Give images groups that stay together in every split and fold.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def group_by(dataset: Dataset, by: str) -> Dataset:
         Of n images.
     by : str
         The name of a column, where the data is a table that has it; otherwise a regular expression,
-        searched for in each image's path below the data's folder, whose first group ``(...)`` names the
-        subject.
+        searched for in each image's path below the data's folder, in which the first parentheses ``(...)``
+        enclose the group's name.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def group_by(dataset: Dataset, by: str) -> Dataset:
     Raises
     ------
     DataError
-        If there is no such column, the expression is faulty or has no group, an image has no group, or
+        If there is no such column, the expression is faulty or has no parentheses, an image has no group, or
         all images have the same.
 
     Examples
@@ -75,8 +75,8 @@ def _matches(dataset: Dataset, by: str) -> list[str]:
         ) from error
     if not pattern.groups:
         raise DataError(
-            f"{by!r} is no column of {dataset.root}, and as a regular expression it has no group.",
-            r"Put what names the subject in parentheses, as in '([a-z]+)-\d+'.",
+            f"{by!r} is no column of {dataset.root}, and as a regular expression it has no parentheses.",
+            r"Put the group's name in parentheses, as in '([a-z]+)-\d+'.",
         )
     found = [pattern.search(name) for name in dataset.names]
     return [(match[1] or "") if match else "" for match in found]

@@ -1,4 +1,4 @@
-"""Which training parts are needed to make choices by cross-validation, and what judges each choice.
+"""Which training sets are needed to make choices by cross-validation, and what judges each choice.
 
 A plain cross-validation makes one choice on K folds. A nested one makes a choice for each outer fold,
 on the images outside that fold alone, so that the fold can then tell how good the whole procedure is,
@@ -7,7 +7,7 @@ model selection", BMC Bioinformatics 7; Cawley and Talbot 2010, JMLR 11).
 
 Nesting need not cost K times K fits. Let the other outer folds be the inner ones: what is learned without
 folds i and j serves the choice for i, judged on j, and the choice for j, judged on i. That is
-K (K - 1) / 2 training parts instead of K (K - 1).
+K (K - 1) / 2 training sets instead of K (K - 1).
 """
 
 from collections.abc import Iterator
@@ -30,21 +30,21 @@ SHARED = 4
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Training parts, and the choices they serve.
+    """Training sets, and the choices they serve.
 
     Attributes
     ----------
     trains : list of int array
-        Rows of each training part.
+        Rows of each training set.
     choices : list of list of (int, int array)
-        For each choice: the parts that it is judged by, each with the held-out rows that judge it.
+        For each choice: the training sets that it is judged by, each with the held-out rows that judge it.
     """
 
     trains: list[Indices]
     choices: list[list[tuple[int, Indices]]]
 
     def order(self, choice: int) -> Indices:
-        """Return a choice's held-out rows, one part after the other."""
+        """Return a choice's held-out rows, one after the other."""
         return np.concatenate([rows for _, rows in self.choices[choice]])
 
 

@@ -19,7 +19,7 @@ __all__ = ["DEMO", "check_counts", "read"]
 DEMO = "demo"
 
 
-def read(data: str | os.PathLike[str]) -> Dataset:
+def read(data: str | os.PathLike[str], labels: str = "top") -> Dataset:
     """Read a labelled data set without opening its images.
 
     Parameters
@@ -28,6 +28,8 @@ def read(data: str | os.PathLike[str]) -> Dataset:
         A folder with a folder for each class (with ``train/`` and ``val/`` or ``test/`` above them,
         or without), a table (``.csv``, ``.tsv``, ``.jsonl``), or ``demo`` for the built-in images
         (a folder of that name is ``./demo``).
+    labels : str, optional
+        Which folder names the class, as for :func:`finetune.data.folder.read_folder`.
 
     Returns
     -------
@@ -37,17 +39,22 @@ def read(data: str | os.PathLike[str]) -> Dataset:
     ------
     DataError
         If there is nothing to learn from: a missing path, an empty folder, no class folders, a single
-        class, a class with too few images, a faulty table.
+        class, a class with too few images, a faulty table. If `labels` is given for a table.
     """
     if data == DEMO:
         from finetune.data.demo import demo_folder
 
         folder = demo_folder()
-        return replace(read_folder(folder), root=DEMO)
+        return replace(read_folder(folder), root=DEMO, notices=())  # only of our own file beside them
     path = _existing(data)
     if path.is_dir():
-        dataset = read_folder(path)
+        dataset = read_folder(path, labels)
     elif path.suffix.lower() in TABLE_SUFFIXES:
+        if labels != "top":
+            raise DataError(
+                f"--labels {labels} is about folders, but {path} is a table.",
+                "Leave it out: a table's column label names the classes.",
+            )
         dataset = read_table(path)
     else:
         raise DataError(

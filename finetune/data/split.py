@@ -1,4 +1,4 @@
-"""Which images are held out, and which cross-validate: stratified, by group where asked, by seed.
+"""Which images are held out, and in which fold each other one is: stratified, whole groups, by seed.
 
 Held-out images are evaluated once, at the end. Everything that is chosen before is chosen by
 cross-validation on the rest, with the folds made here.
@@ -143,7 +143,7 @@ def folds(
     seed : int
         Not negative; equal seeds give equal folds.
     repeats : int
-        How often to deal anew.
+        How often to deal again.
 
     Returns
     -------
@@ -152,21 +152,15 @@ def folds(
     Raises
     ------
     DataError
-        If a class has a single image, or images of a single group.
+        If a class has a single image, images of a single group, or groups that cannot be dealt so that two
+        folds have images of it.
     """
     y = np.asarray(labels, dtype=np.int64)
     if n_folds < 2:
         raise ValueError(f"n_folds is {n_folds}, but cross-validation needs at least 2")
     k = smallest_class(y, groups)
     if k < 2:
-        raise DataError(
-            "A class has a single training image, so that it cannot be cross-validated."
-            if groups is None
-            else "A class has training images of one group only, so that it cannot be cross-validated.",
-            "Add images to it or take it out."
-            if groups is None
-            else "Add images of another group to it, name another grouping, or take the class out.",
-        )
+        raise _no_folds(y, groups)
     warning = ""
     if k < n_folds:
         what = "images" if groups is None else "groups"
@@ -177,9 +171,43 @@ def folds(
         if groups is None:
             fold_of = _deal(y, k, _generator(seed, 1, repeat))
         else:
-            fold_of = _deal_groups(y, np.asarray(groups), k, _generator(seed, 1, repeat))
+            fold_of = _deal_spread(y, np.asarray(groups), k, _generator(seed, 1, repeat))
         pairs += [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(k)]
     return Folds(pairs, k, warning)
+
+
+#: What to do about groups that cannot be split.
+_OTHER_GROUPS = "Name a grouping with at least two groups, or leave the groups out."
+
+#: How often groups are dealt again where all images of a class came into one fold.
+_TRIES = 20
+
+
+def _deal_spread(y: Indices, groups: npt.NDArray[Any], k: int, generator: np.random.Generator) -> Indices:
+    """Give each image its group's fold so that every class is in two folds at least."""
+    for _ in range(_TRIES):
+        fold_of = _deal_groups(y, groups, k, generator)
+        if all(len(np.unique(fold_of[y == label])) > 1 for label in np.unique(y)):
+            return fold_of
+    raise DataError(
+        "These groups leave all images of a class in one fold, so it cannot be cross-validated.",
+        "Add images of another group to it, name another grouping, or take the class out.",
+    )
+
+
+def _no_folds(y: Indices, groups: npt.ArrayLike | None) -> DataError:
+    """The error where a class cannot be in two folds."""
+    if groups is None:
+        return DataError(
+            "A class has a single training image, so it cannot be cross-validated.",
+            "Add images to it or take it out.",
+        )
+    if len(np.unique(np.asarray(groups))) == 1:
+        return DataError("All training images are in one group.", _OTHER_GROUPS)
+    return DataError(
+        "A class has training images of one group only, so it cannot be cross-validated.",
+        "Add images of another group to it, name another grouping, or take the class out.",
+    )
 
 
 def smallest_class(labels: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> int:
@@ -201,8 +229,8 @@ def _straddling(held: npt.NDArray[np.bool_], groups: npt.ArrayLike | None) -> st
         return ""
     n = int(np.isin(names[held], both).sum())
     return (
-        f"The data's own split has images of {_counted(len(both), 'group')} on both sides ({both[0]} for one): "
-        f"{n} of the {held.sum()} held-out images, whose accuracy may be too good."
+        f"The data's own split has images of {_counted(len(both), 'group')} on both sides "
+        f"({both[0]} for one): {n} of the {held.sum()} held-out images, whose accuracy may be too good."
     )
 
 
@@ -260,10 +288,7 @@ def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: 
     """Hold out that fold of whole groups which shows most classes and is nearest in size."""
     n_groups = len(np.unique(groups))
     if n_groups == 1:
-        raise DataError(
-            "All images are in one group.",
-            "Name a grouping with at least two groups, or leave the groups out.",
-        )
+        raise DataError("All images are in one group.", _OTHER_GROUPS)
     k = min(max(round(1 / fraction), 2), n_groups)
     fold_of = _deal_groups(y, groups, k, _generator(seed, 0))
     classes = set(np.unique(y).tolist())

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from finetune.data.class_names import differing, match_classes, missing
 from finetune.data.dataset import Dataset, Skipped
 from finetune.data.split_names import held_out_split, split_of
 from zoo.errors import DataError
@@ -112,26 +114,38 @@ def _faults(rows: list[tuple[int, dict[str, str]]]) -> Iterator[tuple[int, str]]
 
 
 def _dataset(path: Path, rows: list[dict[str, str]]) -> Dataset:
-    places = [Path(os.path.normpath(path.parent / row["path"])) for row in rows]
-    here = [i for i, place in enumerate(places) if os.path.exists(place)]
-    classes = sorted({row["label"] for row in rows}, key=natural_key)
+    files = [Path(os.path.normpath(path.parent / row["path"])) for row in rows]
+    here = [i for i, file in enumerate(files) if os.path.exists(file)]
+    absent = sorted(set(range(len(rows))) - set(here))
+    splits = _splits(path, rows)
+    labels = np.array([row["label"] for row in rows])
+    training = labels if splits is None else labels[splits == "train"]
+    classes = sorted(set(training.tolist()), key=natural_key)
+    matched, notices = {name: name for name in classes}, []
+    if splits is not None:
+        matched |= match_classes(classes, dict.fromkeys(labels[splits == "test"].tolist()), str(path))
+        notices = [*differing(matched), *missing(classes, (matched[x] for x in labels[splits == "test"]))]
     index = {name: i for i, name in enumerate(classes)}
-    kept = [rows[i] for i in here]
-    splits, origin = None, ""
-    if kept and kept[0].get("split"):
-        roles = [str(split_of(row["split"])) for row in kept]
-        held_out = held_out_split(roles)
-        splits, origin = np.array(["test" if role == held_out else "train" for role in roles]), "column"
-        if "train" not in splits or "test" not in splits:
-            raise DataError(f"The column split of {path} names only one split.", _FORM)
-    missing = sorted(set(range(len(rows))) - set(here))
     return Dataset(
         root=str(path),
-        paths=tuple(places[i] for i in here),
-        labels=np.array([index[row["label"]] for row in kept], dtype=np.int64),
+        paths=tuple(files[i] for i in here),
+        labels=np.array([index[matched[labels[i]]] for i in here], dtype=np.int64),
         classes=tuple(classes),
-        splits=splits,
-        splits_from=origin,
-        groups=np.array([row["group"] for row in kept]) if kept and kept[0].get("group") else None,
-        skipped=tuple(Skipped(places[i], "no such file") for i in missing),
+        splits=None if splits is None else splits[here],
+        splits_from="" if splits is None else "column",
+        groups=np.array([rows[i]["group"] for i in here]) if rows[0].get("group") else None,
+        skipped=tuple(Skipped(files[i], "no such file") for i in absent),
+        notices=tuple(notices),
     )
+
+
+def _splits(path: Path, rows: list[dict[str, str]]) -> NDArray[np.str_] | None:
+    """``train`` or ``test`` for each row; None where the table does not say."""
+    if not rows[0].get("split"):
+        return None
+    names = [str(split_of(row["split"])) for row in rows]
+    held_out = held_out_split(names)
+    splits = np.array(["test" if name == held_out else "train" for name in names])
+    if len(set(splits.tolist())) == 1:
+        raise DataError(f"The column split of {path} names only one split.", _FORM)
+    return splits

@@ -1,4 +1,4 @@
-"""Whether two classifiers differ, or only their luck did."""
+"""Whether two accuracies differ by more than chance."""
 
 import math
 from collections.abc import Sequence
@@ -7,23 +7,55 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Difference", "Disagreement", "corrected_resampled_t", "holm", "mcnemar"]
+from finetune.evaluation.intervals import GroupCounts, accuracy_interval, count_groups, linearised_variance
+
+__all__ = [
+    "Contradiction",
+    "Difference",
+    "Disagreement",
+    "contradiction",
+    "corrected_resampled_t",
+    "holm",
+    "mcnemar",
+]
+
+DRAWS = 9999
+"""Random assignments of groups in `contradiction`: p-values come in steps of 1 / 10,000."""
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Outcome of McNemar's test.
+    """Outcome of `mcnemar`.
 
     Attributes
     ----------
     only_a, only_b : int
-        Images that only the one or only the other classifier got right.
+        Images that only the one or only the other classifier predicted correctly.
     p_value : float
-        Probability of a split at least this uneven, were both equally good.
+        Probability of a difference at least this large, were both equally good.
     """
 
     only_a: int
     only_b: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """How far cross-validated and held-out accuracy lie apart.
+
+    Attributes
+    ----------
+    difference : float
+        Cross-validated minus held-out accuracy.
+    ci95 : tuple of float
+        95% interval of the difference, ``(lo, hi)``.
+    p_value : float
+        Two-sided; below 0.01 the two contradict each other.
+    """
+
+    difference: float
+    ci95: tuple[float, float]
     p_value: float
 
 
@@ -52,20 +84,22 @@ class Difference:
     p_value: float
 
 
-def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> Disagreement:
-    """Exact McNemar test of two classifiers on the same test images.
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike, groups: ArrayLike | None = None) -> Disagreement:
+    """Exact test of two classifiers on the same test images, by whole groups where there are any.
 
-    Images that both got right or both got wrong say nothing about which is better. Of the others, were both
-    equally good, each would fall to either side like a fair coin: a two-sided binomial test
-    (Q. McNemar 1947, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12; its use for classifiers: Dietterich 1998, "Approximate statistical tests
-    for comparing supervised classification learning algorithms", Neural Computation 10). Computed in whole
-    numbers, without the chi-squared approximation, which is off below 25 disagreements, the usual case here.
+    If both were equally good, exchanging their results on any image would change nothing. So the sum of
+    their differences is compared with its distribution over all exchanges of whole groups, computed exactly.
+    Where every image stands alone this is McNemar's exact test, a binomial test on the images that only one
+    of the two predicted correctly (Q. McNemar 1947, "Note on the sampling error of the difference between
+    correlated proportions or percentages", Psychometrika 12; for classifiers: Dietterich 1998, "Approximate
+    statistical tests for comparing supervised classification learning algorithms", Neural Computation 10).
 
     Parameters
     ----------
-    right_a, right_b : array of bool, shape (n,)
-        Whether each classifier got each image right, images in one order.
+    correct_a, correct_b : array of bool, shape (n,)
+        Whether each classifier predicted each image correctly, images in one order.
+    groups : array, shape (n,), optional
+        Equal values mark images of one thing, whose results are exchanged together.
 
     Returns
     -------
@@ -79,20 +113,122 @@ def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> Disagreement:
 
     Examples
     --------
-    >>> mcnemar([True] * 6 + [False] * 4, [False] * 5 + [True] + [False] * 4)
+    >>> a, b = [True] * 6 + [False] * 4, [False] * 5 + [True] + [False] * 4
+    >>> mcnemar(a, b)
     Disagreement(only_a=5, only_b=0, p_value=0.0625)
+    >>> mcnemar(a, b, groups=[1, 1, 1, 1, 1, 2, 3, 4, 5, 6])
+    Disagreement(only_a=5, only_b=0, p_value=1.0)
     """
-    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    a, b = np.asarray(correct_a, dtype=bool), np.asarray(correct_b, dtype=bool)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"need two arrays of one length, got shapes {a.shape} and {b.shape}")
-    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
-    n, fewer = only_a + only_b, min(only_a, only_b)
-    ways, tail = 1, 0
-    for k in range(fewer + 1):  # ways is the binomial coefficient (n choose k)
-        tail += ways
-        ways = ways * (n - k) // (k + 1)
-    # Both tails; an even split counts its middle twice, hence the minimum. Whole numbers never overflow.
-    return Disagreement(only_a, only_b, min(1.0, 2 * tail / 2**n))
+    differences = a.astype(np.int64) - b
+    if groups is not None:
+        names = np.asarray(groups)
+        if names.shape != a.shape:
+            raise ValueError(f"need one group an image, got shapes {names.shape} and {a.shape}")
+        _, index = np.unique(names, return_inverse=True)
+        differences = np.bincount(index, weights=differences).round().astype(np.int64)
+    return Disagreement(int(np.sum(a & ~b)), int(np.sum(b & ~a)), _sign_test(differences))
+
+
+def _sign_test(differences: NDArray[np.int64]) -> float:
+    """Two-sided p of the sum of whole numbers whose signs are those of fair coins."""
+    from scipy import stats  # imported here: it costs half a second, and only comparisons need it
+
+    sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
+    if len(sizes) == 0:
+        return 1.0
+    if len(sizes) == 1:
+        return float(stats.binomtest(int(np.sum(differences > 0)), int(counts[0])).pvalue)
+    distribution = np.ones(1)
+    for size, count in zip(sizes, counts, strict=True):
+        # Of `count` groups that differ by `size`, a binomial number counts for a and the others for b.
+        step = np.zeros(2 * size * count + 1)
+        step[:: 2 * size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        distribution = np.convolve(distribution, step)
+    sums = np.abs(np.arange(len(distribution)) - len(distribution) // 2)
+    return float(min(1.0, distribution[sums >= abs(differences.sum())].sum()))
+
+
+def contradiction(
+    cv_correct: ArrayLike,
+    held_out_correct: ArrayLike,
+    cv_groups: ArrayLike | None = None,
+    held_out_groups: ArrayLike | None = None,
+    *,
+    random_state: int = 0,
+) -> Contradiction:
+    """Test whether cross-validated and held-out accuracy differ by more than chance.
+
+    Where every image stands alone: Fisher's exact test. With groups: a permutation test that assigns whole
+    groups to the two samples at random and compares the difference divided by its standard error, which
+    stays valid where groups differ in size (Janssen 1997, "Studentized permutation tests for non-i.i.d.
+    hypotheses", Statistics & Probability Letters 36). The interval joins those of the two accuracies (R. G.
+    Newcombe 1998, "Interval estimation for the difference between independent proportions", Statistics in
+    Medicine 17, method 10).
+
+    Parameters
+    ----------
+    cv_correct : array of bool, shape (n,)
+        Whether each training image was predicted correctly by the model that was fitted without its fold.
+    held_out_correct : array of bool, shape (m,)
+        Whether each held-out image was predicted correctly.
+    cv_groups, held_out_groups : array, shape (n,) and (m,), optional
+        Equal values mark images of one thing.
+    random_state : int
+        Seed of the random assignments.
+
+    Returns
+    -------
+    Contradiction
+        The difference, its interval, and the p-value.
+
+    Raises
+    ------
+    ValueError
+        Where a sample is empty or has another length than its groups.
+    """
+    cv, held_out = count_groups(cv_correct, cv_groups), count_groups(held_out_correct, held_out_groups)
+    if cv.grouped or held_out.grouped:
+        p_value = _permutation_test(cv, held_out, np.random.default_rng(random_state))
+    else:
+        from scipy import stats
+
+        table = [[s.correct.sum(), len(s.n) - s.correct.sum()] for s in (cv, held_out)]
+        p_value = float(stats.fisher_exact(np.array(table, dtype=np.int64)).pvalue)
+    a, b = accuracy_interval(cv_correct, cv_groups), accuracy_interval(held_out_correct, held_out_groups)
+    difference = a.accuracy - b.accuracy
+    lo = difference - math.hypot(a.accuracy - a.ci95[0], b.ci95[1] - b.accuracy)
+    hi = difference + math.hypot(a.ci95[1] - a.accuracy, b.accuracy - b.ci95[0])
+    return Contradiction(difference, (lo, hi), p_value)
+
+
+def _permutation_test(first: GroupCounts, second: GroupCounts, rng: np.random.Generator) -> float:
+    """Two-sided p of the studentised difference over random assignments of whole groups."""
+    together = GroupCounts(np.r_[first.correct, second.correct], np.r_[first.n, second.n])
+    kinds, count = together.distinct()
+    index = {kind: i for i, kind in enumerate(zip(kinds.correct, kinds.n, strict=True))}
+    observed = np.bincount(
+        [index[kind] for kind in zip(first.correct, first.n, strict=True)], minlength=len(count)
+    )
+    draws = rng.multivariate_hypergeometric(count, len(first.n), size=DRAWS, method="marginals")
+    weights = np.concatenate([observed[None], draws])  # the first row is the data themselves
+    sizes = np.abs(_studentised(kinds, weights, count - weights))
+    # Statistics that are equal but for rounding are ties, and ties count as at least as large.
+    return float(np.mean(sizes >= sizes[0] * (1 - 1e-9)))
+
+
+def _studentised(
+    kinds: GroupCounts, first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Difference of two samples' accuracies in standard errors; 0 for no difference, whatever the error."""
+    difference, variance = np.zeros(len(first)), np.zeros(len(first))
+    for sign, weights in ((1, first), (-1, second)):
+        difference += sign * (weights @ kinds.correct) / (weights @ kinds.n)
+        variance += linearised_variance(kinds.correct, kinds.n, weights)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.abs(difference) < 1e-12, 0.0, difference / np.sqrt(variance))
 
 
 def corrected_resampled_t(differences: ArrayLike, n_train: float, n_test: float) -> Difference:

@@ -34,7 +34,7 @@ class Diverged(Exception):
 
 @dataclass(frozen=True)
 class Descent:
-    """How a head is trained. The defaults are no worse than their neighbours on two data sets (docs/search.md).
+    """How a head is trained; docs/search.md has what the defaults were compared with.
 
     Attributes
     ----------

@@ -3,19 +3,21 @@
 import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from finetune.evaluation.intervals import wilson
 from finetune.evaluation.metrics import ClassScores
-from finetune.report.charts import curve
+from finetune.report.charts import Axis, Bar, Point, Series, bar_chart, chart
 from finetune.report.mistakes import worst_mistakes
+from finetune.report.pages import TEMPLATES, render
 from finetune.runs import Run, read_predictions
 
-__all__ = ["write_report"]
+__all__ = ["TEMPLATES", "Curve", "curve", "write_report"]
 
-TEMPLATES = Path(__file__).parent / "templates"
+_NAMES = {"l2": "L2 regularisation", "c": "C", "k": "number of neighbours k", "epochs": "epochs of training"}
 
 
 @dataclass(frozen=True)
@@ -60,34 +62,110 @@ def write_report(run: Run, folder: str | os.PathLike[str]) -> Path:
     RunError
         Where ``predictions.csv`` is damaged.
     """
-    # Imported here: a run that needs no report, such as a prediction, shouldn't wait for Jinja.
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     folder = Path(folder)
     predictions = read_predictions(folder) if (folder / "predictions.csv").exists() else []
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,  # class names and paths are strangers' text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["percent"] = _percent
-    page = templates.get_template("report.html.j2").render(
-        run=run,
-        curve=curve(run.choice),
-        confusions=_confusions(run),
-        shares=_shares(run.test.confusion),
-        rows=_class_rows(run),
-        n_wrong=sum(not prediction.correct for prediction in predictions),
-        chance_loss=math.log(len(run.data.classes)),
-        run_word=shlex.quote(str(run.path)),
-        mistakes=worst_mistakes(predictions, Path(run.data.path)),
-        chosen={key: value for key, value in run.choice.items() if not isinstance(value, list | dict)},
-    )
+    values = {
+        "run": run,
+        "percent": _percent,
+        "warnings": run.warnings,
+        "accuracies": _accuracies(run),
+        "raw": run.reference.raw_pixels_accuracy,
+        "curve": curve(run.choice),
+        "confusions": _confusions(run),
+        "shares": _shares(run.test.confusion),
+        "rows": _class_rows(run),
+        "n_wrong": sum(not prediction.correct for prediction in predictions),
+        "chance_loss": math.log(len(run.data.classes)),
+        "run_word": shlex.quote(str(run.path)),
+        "mistakes": worst_mistakes(predictions, Path(run.data.path)),
+        "chosen": {key: value for key, value in run.choice.items() if not isinstance(value, list | dict)},
+    }
+    page = render("report.html.j2", values)
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy over one hyperparameter.
+
+    Attributes
+    ----------
+    name : str
+        The hyperparameter, in words.
+    folds : bool
+        Whether it is the mean over cross-validation's folds, and not the accuracy on one inner split.
+    svg : str
+        The chart.
+    rows : list of dict
+        The same as numbers.
+    columns : list of str
+        Keys that every row has.
+    chosen : int
+        Which row was chosen.
+    """
+
+    name: str
+    folds: bool
+    svg: str
+    rows: list[Mapping[str, float]]
+    columns: list[str]
+    chosen: int
+
+
+def curve(choice: Mapping[str, Any]) -> Curve | None:
+    """Draw the curve of a run's choice.
+
+    Parameters
+    ----------
+    choice : mapping
+        ``run.choice``. Each point of its ``curve`` holds the hyperparameter as first key, then
+        ``cv_accuracy`` or ``validation_accuracy``, and perhaps ``cv_std`` and more. The chosen value
+        stands in `choice` under the hyperparameter's own name.
+
+    Returns
+    -------
+    Curve or None
+        None where there are fewer than two points to connect.
+    """
+    rows: list[Mapping[str, float]] = choice.get("curve") or []
+    if len(rows) < 2:
+        return None
+    key = next(iter(rows[0]))
+    rows = sorted(rows, key=lambda row: row[key])
+    xs = [float(row[key]) for row in rows]
+    score = "cv_accuracy" if "cv_accuracy" in rows[0] else "validation_accuracy"
+    best = max(rows, key=lambda row: row[score])
+    chosen = xs.index(choice[key] if choice.get(key) in xs else float(best[key]))
+    columns = [name for name in rows[0] if all(name in row for row in rows)]
+    points = []
+    for i, row in enumerate(rows):
+        spread = row.get("cv_std") or 0.0
+        title = ", ".join(f"{n.replace('_', ' ')} {row[n]:.4g}" for n in columns if row[n] is not None)
+        mark: Any = "ring" if i == chosen else "dot"
+        low, high = (row[score] - spread, row[score] + spread) if spread else (None, None)
+        points.append(Point(xs[i], row[score], low, high, title, mark))
+    # A grid of powers has its middle near its lower end, a grid of equal steps half-way up.
+    log = xs[0] > 0 and xs[len(xs) // 2] < xs[-1] / 4
+    name = _NAMES.get(key, key.replace("_", " "))
+    svg = chart(
+        [Series(points)],
+        Axis(name, log=log),
+        Axis("accuracy", percent=True),
+        f"Accuracy over {name}; the table below has the numbers",
+    )
+    return Curve(name, score == "cv_accuracy", svg, rows, columns, chosen)
+
+
+def _accuracies(run: Run) -> str:
+    """Draw the held-out accuracy with its interval, and what is reached without a CNN."""
+    test, raw = run.test, run.reference.raw_pixels_accuracy
+    bars = [Bar("this model", test.accuracy, *test.ci95)]
+    if raw is not None:
+        bars.append(Bar("linear, on 32 x 32 pixels", raw))
+    bars.append(Bar("majority class", run.reference.majority_accuracy))
+    return bar_chart(bars, Axis("accuracy", percent=True, high=1.0), "Accuracy, beside what needs no CNN")
 
 
 def _percent(share: float, digits: int = 1) -> str:

@@ -17,7 +17,7 @@ from finetune.runs.record import Run
 from finetune.runs.saved import load_head
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
-from zoo.features.extract import compute
+from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
 from zoo.images.decode import UnreadableImage
 

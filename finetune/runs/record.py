@@ -14,7 +14,7 @@ from finetune.evaluation.metrics import Evaluation
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
 
-__all__ = ["SCHEMA", "Reference", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
+__all__ = ["SCHEMA", "DataNotice", "Reference", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
 
 SCHEMA = 1
 """Version of ``run.json``; it rises whenever a key is added, removed or changes its meaning."""
@@ -35,6 +35,27 @@ class SkippedFile(PlainModel):
     reason: str
 
 
+class DataNotice(PlainModel):
+    """Something in the data folder that the user should know.
+
+    Attributes
+    ----------
+    kind : str
+        ``masks``, ``dark``, ``nested folders``, …: docs/data.md lists them.
+    count : int
+        How many files, folders or classes it is about.
+    examples : list of str
+        At most ten of them, the most extreme first.
+    message : str
+        One sentence.
+    """
+
+    kind: str
+    count: int
+    examples: list[str]
+    message: str
+
+
 class RunData(PlainModel):
     """The images a run was made from.
 
@@ -52,6 +73,8 @@ class RunData(PlainModel):
         Files that are not usable images.
     ignored : int
         Files and folders that were not read: hidden ones, system files, files beside the class folders.
+    notices : list of DataNotice
+        What else is in the folder.
     fingerprint : str
         Hash over images and labels: equal fingerprints mean equal data.
     """
@@ -62,6 +85,7 @@ class RunData(PlainModel):
     counts: dict[str, int]
     skipped: list[SkippedFile]
     ignored: int = 0
+    notices: list[DataNotice] = Field(default_factory=list)
     fingerprint: str
 
     @model_validator(mode="after")

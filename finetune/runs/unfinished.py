@@ -1,7 +1,7 @@
 """The checkpoints of a run that trains for long, until it is finished.
 
-``RUN.unfinished/``, beside the run's place, holds ``request.json``, what the run is made from, and the checkpoints.
-It is there from the first checkpoint to the run's end, however the process ends.
+``RUN.unfinished/``, beside the run's place, holds the checkpoints and ``request.json``, what the run is made
+from. It is there from the first checkpoint to the run's end, however the process ends.
 """
 
 import json

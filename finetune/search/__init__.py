@@ -1,10 +1,9 @@
-"""The search for a training's settings: from many short trials to a few long ones.
+"""The search for a method's options: many short trials, and a few cross-validated ones.
 
-Only the training part takes part: a search is a strategy like any other (:mod:`finetune.search.method`),
-given a :class:`finetune.method.Task` that holds no other images.
+Only the training split takes part: a search is a method like any other, given a
+:class:`finetune.method.Task` that holds no other images.
 """
 
-from finetune.search.method import Searching
-from finetune.search.stages import Budget
+from finetune.search.search import SEARCHABLE, Search, SearchOptions
 
-__all__ = ["Budget", "Searching"]
+__all__ = ["SEARCHABLE", "Search", "SearchOptions"]

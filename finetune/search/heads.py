@@ -1,130 +1,97 @@
-"""The search for a probe's settings: of its L2 strength, or of a head with a hidden layer.
+"""The search for a probe's options: the L2 of a linear head, or a head with a hidden layer.
 
-A linear head's optimum is found by a solver, and its L2 strength by a walk; only a hidden layer leaves much
-to search. So unless a head is named, the linear probe is the first trial, and all others have a hidden layer.
+A linear head is solved for, and its L2 is chosen along a path; only a hidden layer leaves much to search. So
+unless a head is given, the default is the linear head, and everything drawn has a hidden layer.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from __future__ import annotations
+
+import math
 from typing import Any
 
 import numpy as np
 
 from finetune.data.plan import Plan
-from finetune.evaluation.calibration import fit_temperature, softmax
-from finetune.evaluation.metrics import log_loss
-from finetune.heads import hidden
-from finetune.heads.descent import Lost
-from finetune.heads.linear import LOSSES, one_blas_thread
-from finetune.heads.mlp import ACTIVATIONS
+from finetune.heads.descent import Descent, Diverged, fit_mlp, fit_mlp_folds
+from finetune.heads.linear import one_blas_thread
 from finetune.heads.regularisation import TOLERANCE
 from finetune.method import Task
-from finetune.search.space import OneOf, Real, Space
-from finetune.search.stages import Measured, Proposal
-from finetune.search.stopping import why_stop
-from finetune.search.trials import FoldResult, Trial
-from finetune.strategies import probe
+from finetune.options import make_options
+from finetune.search.study import Watch
+from finetune.search.trials import FoldResult, evaluate_fold
+from finetune.strategies.probe import MLP_L2, Probe, ProbeOptions
 
-__all__ = ["LINEAR", "MLP", "Heads", "spaces"]
-
-LINEAR: Space = {
-    "l2": Real(1e-5, 1e2, 1e-8, 1e4),
-    "loss": OneOf(tuple(LOSSES)),
-}
-MLP: Space = {
-    "rate": Real(1e-3, 0.2, 1e-6, 10),
-    "l2": Real(1e-5, 0.3, 1e-8, 1e2),
-    "hidden": Real(24, 384, 2, 1024, whole=True),
-    "activation": OneOf(ACTIVATIONS),
-}
-
-#: Epochs of the trials of each stage; final ones have those of the head that is kept.
-EPOCHS = {"coarse": 4, "fine": 10}
+__all__ = ["HeadTrainer"]
 
 
-def spaces(given: dict[str, Any]) -> tuple[Space, list[str]]:
-    """Return the parameters that may be searched, and which are unless others are named."""
-    space = LINEAR if given.get("head") == "linear" else MLP
-    return space, list(space)
-
-
-class Heads:
-    """What the search needs to know of a probe; attributes as in :class:`finetune.search.stages.Subject`.
+class HeadTrainer:
+    """Trains a probe's head; attributes as in :class:`finetune.search.study.Trainer`.
 
     Parameters
     ----------
     task : Task
-    space : Space
     given : dict
-        The probe's options that are not searched.
+        The options that are not searched.
     """
 
-    rounds = 1
-    finalists = 5
+    n_finalists = 5
 
-    def __init__(self, task: Task, space: Space, given: dict[str, Any]) -> None:
-        self.space = space
+    def __init__(self, task: Task, given: dict[str, Any]) -> None:
+        self.defaults: list[dict[str, Any]] = [{}]
         self._task, self._given = task, given
-        self._head = {} if "head" in given else {"head": "mlp"}
-        self.starts = [Proposal("final", {})]
 
-    def settings(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the probe's options for a trial's values; without values, those of the defaults."""
-        return {**self._given, **(self._head if values else {}), **values}
+    def options(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the probe's options for a trial."""
+        head = {"head": "mlp"} if params and "head" not in self._given else {}
+        return {**self._given, **head, **params}
 
-    def measure(self, proposal: Proposal, earlier: Sequence[Trial]) -> Measured:
-        """Train a head; on the first fold, or in the final stage on all."""
-        options = probe.Options(**self.settings(proposal.values))
-        pairs = self._task.folds.pairs
-        pairs = pairs if proposal.stage == "final" else pairs[:1]
-        if options.head == "linear":
-            return self._linear(options, pairs)
-        if options.l2 is None:
-            options = replace(options, l2=hidden.STRENGTHS[1])
-        if proposal.stage == "final":
+    def trial(self, params: dict[str, Any], watch: Watch | None) -> FoldResult:
+        """Train outside the first fold."""
+        probe = self._probe(params)
+        if probe.options.head == "linear" or probe.options.l2 is None:
+            return self._folds(probe, 1)[0]
+        task, how = self._task, probe.descent(self._task.seed, probe.options.l2)
+
+        def stop(epoch: int, scores: Any) -> bool:
+            return watch is not None and watch(epoch, how.epochs, evaluate_fold(task, 0, scores).loss)
+
+        X, y, c = task.train.X, task.train.labels, len(task.classes)
+        with one_blas_thread():
+            _, scores = fit_mlp(X, y, c, *task.folds.pairs[0], how, stop)
+        return evaluate_fold(task, 0, scores)
+
+    def cross_validate(self, params: dict[str, Any], n_folds: int, first: FoldResult) -> list[FoldResult]:
+        """Train outside each fold; one L2 is chosen for all of them, so that the first is trained again."""
+        return self._folds(self._probe(params), n_folds)
+
+    def n_final_folds(self, seconds_left: float, slowest: float) -> int:
+        """Return the number of all folds: they are trained side by side in a second or two."""
+        return len(self._task.folds.pairs)
+
+    def _probe(self, params: dict[str, Any]) -> Probe:
+        return Probe(make_options("probe", ProbeOptions, self.options(params)))
+
+    def _folds(self, probe: Probe, n_folds: int) -> list[FoldResult]:
+        task = self._task
+        pairs = task.folds.pairs[:n_folds]
+        if probe.options.head == "linear":
+            plan = Plan([train for train, _ in pairs], [list(enumerate(rows for _, rows in pairs))])
+            together = probe.path(task, plan, TOLERANCE).best().held_out[0]
+            ends = np.cumsum([len(rows) for _, rows in pairs])[:-1]
+            return [evaluate_fold(task, i, scores) for i, scores in enumerate(np.split(together, ends))]
+        # As the probe does where no L2 is given: the best of a few.
+        tried = MLP_L2 if probe.options.l2 is None else (probe.options.l2,)
+        results = []
+        for l2 in tried:
             try:
-                found = hidden.train_folds(
-                    self._task, pairs, options, options.l2 or 0.0, probe.weigh(options)
-                )
-            except Lost:
-                return Measured(stopped=_LOST)
-            return Measured([self._judged(i, scores) for i, scores in enumerate(found)])
-        epochs = min(EPOCHS[proposal.stage], options.epochs or hidden.EPOCHS)
-        return self._short(replace(options, epochs=epochs), epochs, earlier)
+                results.append(self._mlp_folds(probe.descent(task.seed, l2), pairs))
+            except Diverged:
+                continue
+        if not results:
+            raise Diverged
+        return min(results, key=lambda folds: math.fsum(f.loss for f in folds))
 
-    def _short(self, options: probe.Options, epochs: int, earlier: Sequence[Trial]) -> Measured:
-        curve: list[float] = []
-        stopped = ""
-
-        def enough(epoch: int, scores: Any) -> bool:
-            nonlocal stopped
-            curve.append(self._judged(0, scores).loss)
-            stopped = why_stop(curve, epochs, earlier)
-            return bool(stopped)
-
-        pair, weigh = self._task.folds.pairs[0], probe.weigh(options)
-        try:
-            with one_blas_thread():
-                _, scores = hidden.train_fold(self._task, *pair, options, options.l2 or 0.0, weigh, enough)
-        except Lost:
-            return Measured(curve=curve, stopped=_LOST)
-        return Measured([self._judged(0, scores)], curve, stopped)
-
-    def _linear(self, options: probe.Options, pairs: list[tuple[Any, Any]]) -> Measured:
-        plan = Plan([train for train, _ in pairs], [list(enumerate(rows for _, rows in pairs))])
-        best = probe.walk(self._task, plan, options, TOLERANCE).best().held_out[0]
-        sizes = np.cumsum([len(rows) for _, rows in pairs])[:-1]
-        return Measured([self._judged(i, scores) for i, scores in enumerate(np.split(best, sizes))])
-
-    def _judged(self, fold: int, scores: Any) -> FoldResult:
-        return judged(fold, self._task.folds.pairs[fold][1], self._task, scores)
-
-
-_LOST = "the loss was lost"
-
-
-def judged(fold: int, rows: Any, task: Task, scores: Any) -> FoldResult:
-    """Return how the scores of a fold's held-out rows fare."""
-    y = task.train.labels[rows]
-    loss = log_loss(y, softmax(scores / fit_temperature(scores, y)))
-    return FoldResult(fold, len(rows), loss, rows[scores.argmax(axis=1) != y].tolist())
+    def _mlp_folds(self, how: Descent, pairs: list[tuple[Any, Any]]) -> list[FoldResult]:
+        X, y, c = self._task.train.X, self._task.train.labels, len(self._task.classes)
+        found = fit_mlp_folds(X, y, c, pairs, how)
+        return [evaluate_fold(self._task, i, scores) for i, scores in enumerate(found)]

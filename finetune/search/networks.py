@@ -1,131 +1,95 @@
-"""The search for the settings of ``last-layers`` and ``full``."""
+"""The search for the options of ``last-layers`` and ``full``."""
 
-import dataclasses
-from collections.abc import Sequence
-from types import ModuleType
+from __future__ import annotations
+
 from typing import Any
 
+from finetune.heads.descent import Diverged
 from finetune.method import Task
-from finetune.search.heads import judged
-from finetune.search.space import OneOf, Real, Space
-from finetune.search.stages import Measured, Proposal
-from finetune.search.stopping import why_stop
-from finetune.search.trials import Trial
+from finetune.methods import make_method
+from finetune.search.study import Watch
+from finetune.search.trials import FoldResult, evaluate_fold
+from finetune.space import Space
 from zoo.backbone import Backbone
 
-__all__ = ["Networks", "spaces"]
+__all__ = ["NetworkTrainer"]
 
-_BOTH: Space = {
-    "rate": Real(3e-5, 3e-2, 1e-7, 1),
-    "weight_decay": Real(1e-4, 1, 1e-8, 100),
-    "batch": OneOf((16, 32, 64)),
-    "smoothing": OneOf((0.0, 0.05, 0.1)),
-    "layer_decay": OneOf((0.7, 0.8, 0.9, 1.0)),
-}
-_OWN: dict[str, Space] = {
-    # Each number of layers asks for activations of its own, and they take as long as some trials.
-    "last-layers": {"layers": OneOf((1, 2))},
-    "full": {},
-}
-_USUAL = ("rate", "weight_decay", "batch")
+#: Options that a prepared network does not depend on; where others differ, another one is prepared.
+RECIPE = frozenset({"lr", "weight_decay", "batch_size", "label_smoothing", "layer_decay"})
+
+#: On so many folds the best are compared, where there is time: a training takes minutes.
+MOST_FOLDS = 3
 
 
-def spaces(strategy: str) -> tuple[Space, list[str]]:
-    """Return the parameters that may be searched, and which are unless others are named."""
-    return {**_BOTH, **_OWN[strategy]}, list(_USUAL)
-
-
-class Networks:
-    """What the search needs to know of a network's training.
-
-    Attributes are those of :class:`finetune.search.stages.Subject`.
+class NetworkTrainer:
+    """Trains a network; attributes as in :class:`finetune.search.study.Trainer`.
 
     Parameters
     ----------
-    strategy : module
-        ``last_layers`` or ``full``.
+    method : str
+        ``last-layers`` or ``full``.
     task : Task
     backbone : Backbone
     space : Space
+        What is searched.
     given : dict
-        The strategy's options that are not searched.
+        The options that are not.
     """
 
-    finalists = 2
+    n_finalists = 3
 
     def __init__(
-        self, strategy: ModuleType, task: Task, backbone: Backbone, space: Space, given: dict[str, Any]
+        self, method: str, task: Task, backbone: Backbone, space: Space, given: dict[str, Any]
     ) -> None:
-        self.space = space
-        self.rounds = task.folds.n_folds
-        self._strategy, self._task, self._backbone, self._given = strategy, task, backbone, given
-        self._defaults = strategy.defaults(len(task.train))
-        rates = self._defaults.rates if "rate" in space else ()
-        self.starts = [Proposal("coarse", {"rate": rate}) for rate in rates] or [Proposal("coarse", {})]
-        self._ready: tuple[Any, Any, Any] | None = None
+        self._name, self._task, self._backbone, self._given = method, task, backbone, given
+        self._ready: tuple[dict[str, Any], Any] | None = None
+        training: Any = make_method(method, **given).options
+        rates = training.learning_rates(len(task.train))
+        self.defaults: list[dict[str, Any]] = [{"lr": lr} for lr in rates] if "lr" in space else [{}]
 
-    def settings(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the strategy's options for a trial's values."""
-        return {**self._given, **values}
+    def options(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Return the method's options for a trial."""
+        return {**self._given, **params}
 
-    def measure(self, proposal: Proposal, earlier: Sequence[Trial]) -> Measured:
-        """Train the network outside one fold: the first, or in the final stage that of the round."""
-        from finetune.training.checkpoint import Leg
-        from finetune.training.learner import Diverged
+    def trial(self, params: dict[str, Any], watch: Watch | None) -> FoldResult:
+        """Train outside the first fold, for as many epochs as the method does."""
+        return self._train(params, 0, watch)
+
+    def cross_validate(self, params: dict[str, Any], n_folds: int, first: FoldResult) -> list[FoldResult]:
+        """Train outside each of the other folds; the first is known."""
+        return [first, *(self._train(params, fold, None) for fold in range(1, n_folds))]
+
+    def n_final_folds(self, seconds_left: float, slowest: float) -> int:
+        """Return how many there is time for, the first among them, which costs nothing."""
+        most = min(MOST_FOLDS, len(self._task.folds.pairs))
+        return int(min(most, 1 + max(0.0, seconds_left) / (self.n_finalists * slowest)))
+
+    def _train(self, params: dict[str, Any], fold: int, watch: Watch | None) -> FoldResult:
+        from finetune.training.checkpoint import Checkpoint
+        from finetune.training.learner import Diverged as NetworkDiverged
         from finetune.training.loop import train
-        from finetune.training.network import depthwise_in_fp32
 
-        options = self._strategy.Options(**self.settings(proposal.values))
-        recipe = options.plan(self._defaults).recipe
-        epochs = min(recipe.epochs, self._epochs(proposal.stage))
-        bench = self._bench(options)
-        inner, held_out = self._task.folds.pairs[proposal.round]
+        method: Any = make_method(self._name, **self.options(params))
+        options = method.options.resolved(len(self._task.train))
+        bench = self._bench(method)
+        inner, held_out = self._task.folds.pairs[fold]
+
+        def stop(log: list[dict[str, Any]]) -> bool:
+            return watch is not None and watch(len(log), options.epochs, log[-1]["validation_loss"])
+
         bench.begin(inner)
-        stopped, final = "", proposal.stage == "final"
-
-        def hopeless(log: list[dict[str, Any]]) -> bool:
-            nonlocal stopped
-            curve = [line["validation_loss"] for line in log]
-            stopped = "" if final or not curve else why_stop(curve, epochs, earlier)
-            return bool(stopped)
-
-        recipe = dataclasses.replace(recipe, epochs=epochs)
-        name = f"{proposal.stage} trial"
         try:
-            with depthwise_in_fp32(bench.job.network):
-                found = train(
-                    bench.job, inner, recipe, Leg(None, 0), name, validation=held_out, hopeless=hopeless
-                )
-        except Diverged as error:
-            return Measured(stopped=error.problem)
-        scores = found.scores[found.best - 1]
-        curve = [line["validation_loss"] for line in found.log]
-        return Measured([judged(proposal.round, held_out, self._task, scores)], curve, stopped)
+            outcome = train(bench.job, inner, options, Checkpoint(), "trial", validation=held_out, stop=stop)
+        except NetworkDiverged as error:
+            raise Diverged from error
+        if outcome.epoch == options.epochs:
+            stop(outcome.log)  # the loop does not call it after the last epoch
+        return evaluate_fold(self._task, fold, outcome.scores[-1])
 
-    def _epochs(self, stage: str) -> int:
-        trial = max(2, self._defaults.epochs // 3)
-        return {"coarse": max(1, trial // 2), "fine": trial, "final": 10**6}[stage]
-
-    def _bench(self, options: Any) -> Any:
-        """The network ready for these options; the last is kept, for most trials differ in recipe only."""
-        from finetune.training.procedure import Bench
-        from finetune.training.team import Team
-
-        names = ("layers", "unfreeze", "bn", "augment", "flip", "views", "size", "first_size", "start")
-        key = tuple(getattr(options, name, None) for name in names)
+    def _bench(self, method: Any) -> Any:
+        """Prepare the network; the last one is kept, for most trials differ in the recipe only."""
+        key = method.options.model_dump(exclude=RECIPE)
         if self._ready is None or self._ready[0] != key:
             self._ready = None  # its memory is needed
-            team = Team()
-            ready = self._strategy.prepare(self._task, self._backbone, options, team)
-            bench = Bench(
-                self._task,
-                self._backbone,
-                ready.network,
-                ready.tail,
-                ready.source,
-                ready.X,
-                options.start,
-                team,
-            )
-            self._ready = (key, ready, bench)
-        return self._ready[2]
+            self._ready = key, method.bench(self._task, self._backbone)
+        return self._ready[1]

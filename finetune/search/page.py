@@ -1,61 +1,34 @@
-"""``search.html``: each parameter's values against the score, and all parameters side by side."""
+"""``search.html``: each option's values against the loss, and all options side by side."""
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetune.report.charts import Tick
-from finetune.report.html import TEMPLATES as REPORT_TEMPLATES
-from finetune.search.space import OneOf, Parameter, Space, place
-from finetune.search.tables import best_of, shown, words
+from finetune.report.charts import Axis, Mark, ParallelLine, Point, Series, chart, parallel_chart
+from finetune.report.pages import render
+from finetune.search.summary import ranked, sentence, shown, words
 from finetune.search.trials import Trial
+from finetune.space import OneOf, Space
 
 __all__ = ["page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 680, 260, 64, 20, 14, 46
+#: How trials are told apart: their name in the key, and their mark.
+MARKS: dict[str, tuple[str, Mark]] = {
+    "pruned": ("pruned", "hollow"),
+    "default": ("defaults", "ring"),
+    "search": ("complete", "dot"),
+    "final": ("cross-validated", "diamond"),
+}
 
+#: How many trials the table has.
+MOST = 20
 
-@dataclass(frozen=True)
-class Mark:
-    """A trial in a picture; `lines` has its places on the axes side by side."""
-
-    x: float
-    y: float
-    kind: str
-    title: str
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One parameter against the score."""
-
-    name: str
-    marks: list[Mark]
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One of the axes side by side."""
-
-    name: str
-    x: float
-    ticks: list[Tick]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A trial across all axes: its points as SVG wants them, and how dark it is drawn."""
-
-    points: str
-    opacity: float
-    kind: str
-    title: str
+#: A loss above so many times the best is drawn at the end of the axis.
+FAR = 20
 
 
 def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train: int) -> str:
@@ -67,126 +40,86 @@ def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train:
     space : Space
         What was searched.
     record : dict
-        What ``run.json`` says of the search.
+        What ``run.json`` holds of the search.
     n_train : int
-        Images of the training part.
+        Number of training images.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader([TEMPLATES, REPORT_TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["shown"] = shown
-    drawn = [t for t in trials if t.score is not None and t.values]
-    names = [name for name in space if any(name in t.values for t in drawn)]
-    loss = _loss_axis(drawn)
-    scales = {
-        name: _scale(space[name], [t.values[name] for t in drawn if name in t.values]) for name in names
+    drawn = [t for t in trials if t.folds or t.curve]
+    names = [name for name in space if any(name in t.params for t in drawn)]
+    whole = [t for t in drawn if all(name in t.params for name in names)]
+    values = {
+        "record": record,
+        "over": ", ".join(map(words, record["over"])),
+        "sentence": sentence(record),
+        "n_train": n_train,
+        "charts": [(words(name), _chart(name, space, drawn)) for name in names],
+        "parallel": _parallel(names, space, whole) if len(names) > 1 and whole else "",
+        "best": ranked(trials)[:MOST],
+        "names": names,
+        "shown": shown,
+        "words": words,
+        "warnings": [],
     }
-    return templates.get_template("search.html.j2").render(
-        record=record,
-        words=words(record),
-        n_train=n_train,
-        pictures=[_picture(name, drawn, scales[name], loss) for name in names],
-        axes=_axes(names, scales, loss),
-        lines=_lines(names, drawn, scales, loss),
-        best=best_of(list(trials))[:20],
-        columns=names,
-        box={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
-    )
+    return render("search.html.j2", values, TEMPLATES)
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """From a value to a share of an axis, with the values to label."""
-
-    share: Callable[[Any], float]
-    labels: list[tuple[float, str]]
-
-
-def _scale(parameter: Parameter, values: list[Any]) -> _Scale:
-    if isinstance(parameter, OneOf):
-        among = parameter.values
-        shares = {value: (i + 0.5) / len(among) for i, value in enumerate(among)}
-        return _Scale(lambda value: shares[value], [(shares[v], shown(v)) for v in among])
-    return _logarithmic(values)
-
-
-def _logarithmic(values: list[float]) -> _Scale:
-    low, high = place(min(values)), place(max(values))
-    if high - low < 1e-9:
-        low, high = low - 0.5, high + 0.5
-    step = max(1, math.ceil((high - low) / 6))
-    decades = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1, step)
-    at = [10.0**e for e in decades]
-    if len(at) < 2:  # less than a decade: its ends say more than one power of ten
-        at = [float(f"{10**low:.2g}"), float(f"{10 ** ((low + high) / 2):.2g}"), float(f"{10**high:.2g}")]
-
-    def share(value: float) -> float:
-        return min(max((place(value) - low) / (high - low), 0.0), 1.0)
-
-    return _Scale(share, [(share(v), f"{v:g}") for v in at])
+def _chart(name: str, space: Space, trials: Sequence[Trial]) -> str:
+    """Draw one option's values against the loss."""
+    series = []
+    for kind, (label, mark) in MARKS.items():
+        points = [
+            Point(_value(t, name), _loss(t), title=_title(t), mark=mark)
+            for t in trials
+            if name in t.params and _kind(t) == kind
+        ]
+        if points:
+            series.append(Series(points, label, joined=False))
+    title = f"Loss over {words(name)}, a point for each trial"
+    return chart(series, _axis(name, space), _loss_axis(trials), title)
 
 
-def _loss_axis(trials: list[Trial]) -> _Scale:
-    """Of losses; those of stopped trials that are far off are drawn at its end."""
-    losses = sorted(t.loss for t in trials) or [1.0]
-    best = max(losses[0], 1e-6)
-    return _logarithmic([best, min(max(losses[-1], 1.01 * best), 20 * best)])
-
-
-def _picture(name: str, trials: list[Trial], scale: _Scale, loss: _Scale) -> Picture:
-    across, up = _places(LEFT, WIDTH - RIGHT), _places(HEIGHT - BOTTOM, TOP)
-    marks = [
-        Mark(across(scale.share(t.values[name])), up(loss.share(t.loss)), _kind(t), _title(t))
-        for t in trials
-        if name in t.values
-    ]
-    return Picture(
-        name.replace("_", " "),
-        marks,
-        [Tick(across(s), label) for s, label in scale.labels],
-        [Tick(up(s), label) for s, label in loss.labels],
-    )
-
-
-def _axes(names: list[str], scales: dict[str, _Scale], loss: _Scale) -> list[Axis]:
-    up = _places(HEIGHT - BOTTOM, TOP)
-    every = [*((name, scales[name]) for name in names), ("loss", loss)]
-    across = _places(LEFT, WIDTH - RIGHT - 30)
-    return [
-        Axis(
-            name.replace("_", " "),
-            across(i / max(1, len(every) - 1)),
-            [Tick(up(s), v) for s, v in scale.labels],
+def _parallel(names: Sequence[str], space: Space, trials: Sequence[Trial]) -> str:
+    """Draw a line for each trial, from its values to its loss; the better, the darker."""
+    order = sorted(trials, key=lambda t: -_loss(t))
+    lines = [
+        ParallelLine(
+            [*(_value(t, name) for name in names), _loss(t)],
+            0.1 + 0.8 * i / max(1, len(order) - 1),
+            _title(t),
         )
-        for i, (name, scale) in enumerate(every)
+        for i, t in enumerate(order)
     ]
+    axes = [*(_axis(name, space) for name in names), _loss_axis(trials)]
+    return parallel_chart(axes, lines, "The values and the loss of each trial")
 
 
-def _lines(names: list[str], trials: list[Trial], scales: dict[str, _Scale], loss: _Scale) -> list[Line]:
-    up, across = _places(HEIGHT - BOTTOM, TOP), _places(LEFT, WIDTH - RIGHT - 30)
-    lines = []
-    for trial in sorted(trials, key=lambda t: -t.loss):  # the best are drawn last, above the others
-        if all(name in trial.values for name in names):
-            shares = [*(scales[name].share(trial.values[name]) for name in names), loss.share(trial.loss)]
-            points = " ".join(f"{across(i / len(names))},{up(s)}" for i, s in enumerate(shares))
-            lines.append(Line(points, round(0.9 - 0.8 * shares[-1], 2), _kind(trial), _title(trial)))
-    return lines
+def _axis(name: str, space: Space) -> Axis:
+    parameter = space[name]
+    if isinstance(parameter, OneOf):
+        return Axis(words(name), categories=tuple(map(shown, parameter.values)))
+    return Axis(words(name), log=True)
 
 
-def _places(first: float, last: float) -> Callable[[float], float]:
-    return lambda share: round(first + share * (last - first), 1)
+def _loss_axis(trials: Sequence[Trial]) -> Axis:
+    losses = [max(_loss(t), 1e-6) for t in trials]
+    return Axis("loss", log=True, low=min(losses), high=min(max(losses), FAR * min(losses)))
+
+
+def _loss(trial: Trial) -> float:
+    """Return the loss of a trial, or where it was pruned that after its last epoch."""
+    return max(trial.loss if trial.folds else trial.curve[-1], 1e-6)
+
+
+def _value(trial: Trial, name: str) -> Any:
+    value = trial.params[name]
+    return value if isinstance(value, int | float) else shown(value)
 
 
 def _kind(trial: Trial) -> str:
-    return "stopped" if trial.stopped else trial.stage
+    return trial.stage if trial.folds else "pruned"
 
 
 def _title(trial: Trial) -> str:
-    values = ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in trial.values.items())
-    return f"{values}: loss {trial.loss:.4g}" + (f" ({trial.stopped})" if trial.stopped else "")
+    values = ", ".join(f"{words(name)} {shown(value)}" for name, value in trial.params.items())
+    state = "" if trial.folds else f", {trial.state} after {len(trial.curve)} epochs"
+    return f"{values or 'defaults'}: loss {_loss(trial):.4g}{state}"

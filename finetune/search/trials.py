@@ -1,33 +1,39 @@
-"""What each trial was and came to: one line of JSON each, so that a search can go on after it was stopped."""
+"""What a trial was and what came of it: one line of ``trials.jsonl`` each."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
-__all__ = ["FILE", "FoldResult", "Trial", "TrialLog", "defaults_of"]
+from finetune.evaluation.calibration import fit_temperature, softmax
+from finetune.evaluation.metrics import log_loss
+from finetune.heads.descent import Diverged
+from finetune.method import Task
 
-#: The lines' file, in an unfinished run and in a finished one.
-FILE = "trials.jsonl"
+__all__ = ["TRIALS", "FoldResult", "Trial", "evaluate_fold", "read_trials", "to_lines"]
+
+#: The file's name in a run folder.
+TRIALS = "trials.jsonl"
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """How a trial did on one fold's held-out images.
+    """How good some options were on one fold's held-out images.
 
     Attributes
     ----------
     fold : int
     n : int
-        Their number.
+        Number of images.
     loss : float
         Their log loss at the best temperature.
     wrong : list of int
-        Rows of the training part that were called wrong.
+        Rows of the training split that were predicted wrong.
     """
 
     fold: int
@@ -38,109 +44,85 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """One training with some values.
+    """One training, or in the final stage one cross-validation, with some options.
 
     Attributes
     ----------
     number : int
         From 0.
     stage : str
-        One of :data:`finetune.search.stages.STAGES`.
-    values : dict
-        By parameter; what is not in it is the default.
-    round : int
-        Which of the final stage's rounds; 0 in other stages.
-    score : float or None
-        Mean log loss over folds, by which trials of a stage are compared; None where the loss was lost.
-    accuracy : float or None
-        Over the folds' images.
-    curve : list of float
-        The loss after each epoch, where epochs are looked at.
-    stopped : str
-        Why it ended early; empty if it did not.
+        ``default``: the method's own defaults. ``search``: drawn. ``final``: the best of both again, on
+        more folds.
+    state : str
+        ``complete``; ``pruned``, stopped early because others were better; or ``diverged``.
+    params : dict
+        The options tried, by name; what is not in it is the default.
     folds : list of FoldResult
-    seconds, elapsed : float
-        What it took, and what all trials took until then.
-    notes : list of str
-        What the search had to say of its ranges at that moment.
+        Empty unless complete.
+    curve : list of float
+        Loss on the first fold's held-out images after each epoch, where there are epochs.
+    seconds : float
     """
 
     number: int
-    stage: str
-    values: dict[str, Any]
-    round: int = 0
-    score: float | None = None
-    accuracy: float | None = None
-    curve: list[float] = field(default_factory=list)
-    stopped: str = ""
+    stage: Literal["default", "search", "final"]
+    state: Literal["complete", "pruned", "diverged"]
+    params: dict[str, Any]
     folds: list[FoldResult] = field(default_factory=list)
+    curve: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    elapsed: float = 0.0
-    notes: list[str] = field(default_factory=list)
 
     @property
     def loss(self) -> float:
-        """The score, infinite where there is none."""
-        return math.inf if self.score is None else self.score
+        """Mean log loss over the folds; infinite unless complete."""
+        return sum(f.loss for f in self.folds) / len(self.folds) if self.folds else math.inf
 
     @property
-    def key(self) -> str:
-        """Equal for equal values."""
-        return json.dumps(self.values, sort_keys=True)
+    def accuracy(self) -> float:
+        """Share of the folds' images predicted right; NaN unless complete."""
+        n = sum(f.n for f in self.folds)
+        return 1 - len(self.wrong) / n if n else math.nan
+
+    @property
+    def wrong(self) -> set[int]:
+        """Rows of the training split that were predicted wrong."""
+        return {row for f in self.folds for row in f.wrong}
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> Self:
-        """Make a trial of what :meth:`to_dict` gave."""
-        return cls(**{**record, "folds": [FoldResult(**fold) for fold in record["folds"]]})
+    def from_dict(cls, record: dict[str, Any]) -> Self:
+        """Make a trial of what :meth:`to_dict` returned."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        values = {key: value for key, value in record.items() if key in known}
+        return cls(**{**values, "folds": [FoldResult(**f) for f in record["folds"]]})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what JSON can hold."""
-        return dataclasses.asdict(self)
+        """Return plain values, `loss` and `accuracy` (None unless complete) among them."""
+        score = {"loss": self.loss, "accuracy": self.accuracy} if self.folds else {}
+        return {**dataclasses.asdict(self), "loss": None, "accuracy": None, **score}
 
 
-def defaults_of(done: Sequence[Trial], starts: int) -> Trial:
-    """Return which of the first trials is that of the defaults: the first whose loss was not lost."""
-    return next((t for t in done[:starts] if t.score is not None), done[0])
+def to_lines(trials: Sequence[Trial]) -> str:
+    """Return the text of ``trials.jsonl``."""
+    return "".join(json.dumps(trial.to_dict(), allow_nan=False) + "\n" for trial in trials)
 
 
-class TrialLog:
-    """Trials in the order in which they were made, in memory and in a file.
+def read_trials(run: Path) -> list[Trial]:
+    """Read the trials of a finished search from its run folder."""
+    lines = (run / TRIALS).read_text(encoding="utf-8").splitlines()
+    return [Trial.from_dict(json.loads(line)) for line in lines]
 
-    Parameters
-    ----------
-    folder : Path or None
-        Where the file is; None keeps them in memory only. What is in it already was done before.
+
+def evaluate_fold(task: Task, fold: int, scores: Any) -> FoldResult:
+    """Compare a fold's held-out images' scores, (m, c), with their labels.
+
+    Raises
+    ------
+    Diverged
+        If a score is not finite.
     """
-
-    def __init__(self, folder: Path | None) -> None:
-        self._path = None if folder is None else folder / FILE
-        self.done: list[Trial] = []
-        if self._path is not None and self._path.exists():
-            self._read(self._path)
-
-    def add(self, trial: Trial) -> None:
-        """Append a trial; its line is on the disk when this returns."""
-        self.done.append(trial)
-        if self._path is None:
-            return
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(line_of(trial))
-            file.flush()
-            os.fsync(file.fileno())
-
-    def text(self) -> str:
-        """Return all lines."""
-        return "".join(map(line_of, self.done))
-
-    def _read(self, path: Path) -> None:
-        """Take over whole lines; one that was cut short while it was written is taken out again."""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        self.done = [Trial.of(json.loads(line)) for line in whole.decode("utf-8").splitlines()]
-        if whole != content:
-            path.write_bytes(whole)
-
-
-def line_of(trial: Trial) -> str:
-    """Return a trial's line."""
-    return json.dumps(trial.to_dict(), allow_nan=False) + "\n"
+    rows = task.folds.pairs[fold][1]
+    y = task.train.labels[rows]
+    if not math.isfinite(float(abs(scores).max())):
+        raise Diverged
+    loss = log_loss(y, softmax(scores / fit_temperature(scores, y)))
+    return FoldResult(fold, len(rows), loss, rows[scores.argmax(axis=1) != y].tolist())

@@ -1,49 +1,86 @@
-"""The whole network learns, from the pretrained weights and at a small learning rate."""
+"""The whole network is trained, from the pretrained weights and at a small learning rate."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from finetune.method import Fitted, Method, Task
+from finetune.method import Task
 from finetune.options import option
-from finetune.training.settings import TrainingOptions
+from finetune.training.method import NetworkMethod
+from finetune.training.settings import INPUT, TrainingOptions
 
 if TYPE_CHECKING:
+    from finetune.training.bench import Prepared
+    from finetune.training.team import Team
     from zoo.backbone import Backbone
 
 __all__ = ["Full", "FullOptions"]
-
-_INPUT = "Input of the training (last-layers, full)"
 
 
 class FullOptions(TrainingOptions):
     """What may be set of the whole network's training."""
 
+    passes, least_epochs, most_epochs, usual_layer_decay = 8_000, 5, 8, 0.9
+
     img_size: int | None = option(
         None,
         "Pixels a side; by default the network's own, or less where the images are smaller.",
-        group=_INPUT,
+        group=INPUT,
         ge=32,
         le=2048,
     )
     initial_size: int | None = option(
         None,
         "Pixels a side in the first half of the epochs, which are then faster.",
-        group=_INPUT,
+        group=INPUT,
         ge=32,
         le=2048,
     )
-    cutmix: float = option(0.0, "Alpha of cutmix; 0 for none (0).", group=_INPUT, ge=0, le=100)
+    cutmix: float = option(0.0, "Alpha of cutmix; 0 for none (0).", group=INPUT, ge=0, le=100)
 
 
-class Full(Method[FullOptions]):
-    """The whole network learns."""
+class Full(NetworkMethod[FullOptions]):
+    """The whole network is trained."""
 
     name = "full"
     summary = "the whole network"
     Options = FullOptions
-    resumable = True
 
-    def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
-        """Train the whole network."""
-        raise NotImplementedError
+    def trained(self, network: Any, backbone: Backbone) -> set[str]:
+        """Return the names of the parameters that are trained: all of them."""
+        from finetune.training.parts import everything
+
+        return everything(network)
+
+    def prepare(
+        self, task: Task, backbone: Backbone, network: Any, options: FullOptions, team: Team
+    ) -> Prepared:
+        """Read the images."""
+        from dataclasses import replace
+
+        from finetune.training.bench import Prepared
+        from finetune.training.network import classifier_inputs
+        from finetune.training.sources import ImageSource, Source, TwoSizes, spare_memory
+
+        network.to(team.device)
+        own = backbone.preprocess
+        size = own.input_size if options.img_size is None else (options.img_size, options.img_size)
+        images = ImageSource(
+            task.train.paths,
+            replace(own, input_size=size),
+            options.augmentation(),
+            task.seed,
+            spare_memory(),
+            largest=options.initial_size or 0,
+        )
+        if options.img_size is None and (side := images.useful_side()) < min(size):
+            size = (side, side)
+            images = images.resized(side)
+        X = task.train.X
+        if size != own.input_size:
+            X = classifier_inputs(network, backbone.classifier, images)
+        source: Source = images
+        if options.initial_size is not None:
+            assert options.epochs is not None
+            source = TwoSizes(images.resized(options.initial_size), images, options.epochs // 2)
+        return Prepared(network, source, X, size, {"img_size": list(size)})

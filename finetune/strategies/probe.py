@@ -1,20 +1,24 @@
 """The probe: a linear softmax (or SVM) classifier on a frozen backbone's features.
 
 The regularisation is chosen by cross-validation inside the training split, by the loss on images not trained
-on; then one classifier is fitted to all training images with it. ``head="mlp"`` puts a hidden layer before it.
+on; then one classifier is fitted to all training images with it. ``head="mlp"`` puts a hidden layer before
+it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
 from finetune.method import Fitted, Method, Task
 from finetune.options import Options, flag, option
+from finetune.space import LogUniform, OneOf, Space
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -30,6 +34,15 @@ MLP_L2 = (1e-1, 1e-2, 1e-3)
 
 #: Options that only a hidden layer has.
 _MLP_ONLY = ("activation", "hidden", "lr", "epochs", "momentum")
+
+#: What a search draws from.
+LINEAR_SPACE: Space = {"l2": LogUniform(1e-5, 1e2), "loss": OneOf(("softmax", "hinge"))}
+MLP_SPACE: Space = {
+    "lr": LogUniform(3e-4, 0.3),
+    "l2": LogUniform(1e-5, 0.5),
+    "hidden": LogUniform(16, 512, integer=True),
+    "activation": OneOf(("relu", "leaky_relu", "elu", "tanh", "maxout")),
+}
 
 
 class ProbeOptions(Options):
@@ -50,6 +63,11 @@ class ProbeOptions(Options):
     lr: float | None = option(None, "With --head mlp: learning rate (0.02).", gt=0, le=100)
     epochs: int | None = option(None, "With --head mlp: passes over the images (20).", ge=1, le=100_000)
     momentum: float | None = option(None, "With --head mlp: of the gradient descent (0.9).", ge=0, lt=1)
+
+    @classmethod
+    def search_space(cls, given: Mapping[str, Any]) -> Space:
+        """Return the ranges of a hidden layer's options, or with ``head="linear"`` of a linear head's."""
+        return LINEAR_SPACE if given.get("head") == "linear" else MLP_SPACE
 
     @model_validator(mode="after")
     def _only_for_mlp(self) -> ProbeOptions:

@@ -1,9 +1,11 @@
-"""What the frozen part gives, for several views of each picture, computed once and kept.
+"""The frozen part's output for several views of each image, computed once and kept in the feature store.
 
-Pictures are usually augmented anew in each epoch, for which the whole network has to run each time. With a
+Images are usually augmented anew in each epoch, for which the whole network has to run each time. With a
 fixed number of views an epoch costs what the trained part costs.
 """
 
+import errno
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,17 +16,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from finetune.errors import TrainingError
 from finetune.training.augment import Augment
 from finetune.training.cut import Cut
-from zoo.backbone import Backbone
-from zoo.features.fill import fill
-from zoo.features.spaces import BackboneSpace
+from finetune.training.sources import spare_memory
+from zoo.backbone import Backbone, Stage
+from zoo.engines import FeatureTap
+from zoo.features.fill import Extraction, compute
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.decode import Box
 
-__all__ = ["ViewSpace", "activations", "most_views"]
+__all__ = ["TorchFront", "ViewSpace", "activations", "front"]
 
 
-class ViewSpace:
-    """The frozen part's output for one view of a picture.
+class ViewSpace(Space):
+    """The frozen part's output for one view of an image.
 
     Parameters
     ----------
@@ -35,14 +41,14 @@ class ViewSpace:
     augment : Augment or None
         How views differ.
     number : int
-        Which view; 0 is the picture as for evaluation.
+        Which view; 0 is the image as for evaluation.
     seed : int
     """
 
     dtype = np.float16
 
     def __init__(
-        self, front: Any, size: tuple[int, int], augment: Augment | None, number: int, seed: int
+        self, front: Space, size: tuple[int, int], augment: Augment | None, number: int, seed: int
     ) -> None:
         self.width = front.width
         self._front, self._size, self._augment, self._number, self._seed = front, size, augment, number, seed
@@ -55,8 +61,13 @@ class ViewSpace:
         view = {"number": self._number, "augment": self._augment.key, "seed": self._seed}
         return {**self._front.identity, "view": view}
 
-    def prepare(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Make the view of a picture; chance is a function of its pixels, and not of its place."""
+    @property
+    def base(self) -> Space:
+        """What computes the rows of all views."""
+        return self._front
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Make the view of an image; what is random is a function of its pixels and not of its place."""
         if self._augment is None or not self._number:
             return np.asarray(self._front.prepare(image))
         rng = np.random.default_rng([self._seed, self._number, zlib.crc32(image.tobytes())])
@@ -67,7 +78,7 @@ class ViewSpace:
         return np.asarray(self._front.run(batch))
 
 
-class TorchFront:
+class TorchFront(Space):
     """The frozen part run by torch, where it does not end with a module's output.
 
     Parameters
@@ -78,11 +89,19 @@ class TorchFront:
 
     def __init__(self, backbone: Backbone, cut: Cut) -> None:
         self.width = int(np.prod(cut.shape))
-        self.prepare = backbone.preprocess
-        self.identity = {**backbone.identity, "cut": f"{cut.head.code}", "precision": "fp32"}  # type: ignore[union-attr]
-        self._head = cut.head
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (self.prepare.mean, self.prepare.std))
+        self._backbone, self._head = backbone, cut.head
+        preprocess = backbone.preprocess
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything the rows depend on besides the image."""
+        return {**self._backbone.identity, "cut": f"{self._head.code}", "precision": "fp32"}  # type: ignore[union-attr]
+
+    def prepare(self, image: Image.Image, box: Box | None = None) -> NDArray[np.uint8]:
+        """Resize and crop an RGB image as the network expects it."""
+        return self._backbone.preprocess(image, box)
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn images, (n, height, width, 3), into rows, (n, width)."""
@@ -91,53 +110,91 @@ class TorchFront:
             return self._head(images).flatten(1).numpy()  # type: ignore[misc]
 
 
-def front(backbone: Backbone, cut: Cut, engine: str, precision: str, say: Callable[[str], None]) -> Any:
-    """Return what computes the tensor at a cut: an engine of the zoo where one can."""
+def front(
+    backbone: Backbone, cut: Cut, engine: str, precision: str, n_images: int, log: Callable[[str], None]
+) -> BackboneSpace | TorchFront:
+    """Return what computes the tensor at a cut: an engine of the zoo where one can.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    cut : Cut
+    engine, precision : str
+        As in :func:`zoo.engines.build`.
+    n_images : int
+        How many views will be computed: with many, ``auto`` measures which engine is the fastest.
+    log : callable
+        Given one line at a time.
+    """
     if cut.module and len(cut.shape) == 3:
         channels, height, _ = cut.shape
         reduction = backbone.preprocess.input_size[0] // height
-        stage = {"module": cut.module, "reduction": reduction, "channels": channels}
-        tapped = Backbone.__new__(Backbone)
-        tapped.__dict__.update(backbone.__dict__)
-        tapped.config = {**backbone.config, "stages": [stage]}
-        space = BackboneSpace(tapped, engine, precision, say, (cut.module,), "none")
+        tap = FeatureTap(Stage(cut.module, reduction, channels), "none")
+        space = BackboneSpace(backbone, engine, precision, log, {cut.module: tap})
         if space.width == np.prod(cut.shape):
+            space.expected_images = n_images
             return space
     return TorchFront(backbone, cut)
 
 
-def most_views(images: int, shape: tuple[int, ...], limit: int) -> int:
-    """Return how many views of so many images fit into so many bytes, as float16; at least 1."""
-    return max(1, limit // max(1, 2 * images * int(np.prod(shape))))
-
-
-def activations(paths: Sequence[Path], spaces: Sequence[ViewSpace]) -> list[NDArray[np.float16]]:
+def activations(
+    paths: Sequence[Path], spaces: Sequence[ViewSpace], folder: Path, limit: int | None = None
+) -> list[NDArray[np.float16]]:
     """Compute the rows of several views, or take them from the store.
 
     Parameters
     ----------
     paths : sequence of Path
-        The pictures.
+        The images.
     spaces : sequence of ViewSpace
-        One a view.
+        One for each view.
+    folder : Path
+        Where they are kept on disk if memory is too small for them.
+    limit : int, optional
+        Bytes of memory that they may take; by default a part of what is free.
 
     Returns
     -------
     list of (n, width) float16 arrays
-        One a view.
+        One for each view.
 
     Raises
     ------
     UnreadableImage
-        If a picture cannot be read any more.
+        If an image cannot be read any more.
+    TrainingError
+        If neither memory nor disk has room for them.
     """
-    filled = fill(paths, spaces)
+    filled = compute(paths, spaces)
     if filled.skipped:
         raise next(iter(filled.skipped.values()))
-    views = [np.empty((len(paths), space.width), np.float16) for space in spaces]
-    for place, view in enumerate(views):
-        start = 0
-        for rows in filled.rows(place):
-            view[start : start + len(rows)] = rows
-            start += len(rows)
-    return views
+    size = 2 * len(paths) * sum(space.width for space in spaces)
+    fits = size <= (spare_memory() if limit is None else limit)
+    return [(_in_memory if fits else _on_disk)(filled, place, folder) for place in range(len(spaces))]
+
+
+def _in_memory(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:
+    rows = np.empty((len(filled), filled.spaces[view].width), np.float16)
+    start = 0
+    for part in filled.rows(view):
+        rows[start : start + len(part)] = part
+        start += len(part)
+    return rows
+
+
+def _on_disk(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:
+    """The rows in a file without a name, which goes when nothing refers to the array any more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for part in filled.rows(view):
+                file.write(np.ascontiguousarray(part, np.float16).data)
+            file.flush()
+            return np.memmap(file, np.float16, "r", shape=(len(filled), filled.spaces[view].width))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise TrainingError(
+            f"Neither memory nor the disk of {folder} has room for the activations of all views.",
+            "Give fewer --num-views, or a smaller --layers, or free some space.",
+        ) from error

@@ -1,7 +1,7 @@
-"""Random views of a picture: what keeps a network from learning its few training pictures by heart.
+"""Random views of an image, which keep a network from memorising its few training images.
 
-Every view is a function of the picture and of a seed, whatever thread makes it and in whatever order, which
-torchvision's transforms, drawing from global generators, are not. The parameters follow theirs.
+Every view is a function of the image and of a random generator, whatever thread makes it and in whatever
+order; torchvision's transforms draw from global generators. The parameters follow theirs.
 """
 
 import math
@@ -11,63 +11,54 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from finetune.errors import OptionError
-
 __all__ = ["LEVELS", "Augment"]
 
 
 @dataclass(frozen=True)
 class Augment:
-    """How views differ from the picture.
+    """How views differ from the image.
 
     Attributes
     ----------
     scale : (float, float)
-        Least and largest share of the picture's area that a view shows.
+        Smallest and largest share of the image's area that a view shows.
     ratio : float
-        A view is at most this much wider than high, or higher than wide, before it is made to fit.
+        Largest aspect ratio of the area shown, either way; it is then resized to the view's own.
     jitter : float
         Brightness, contrast and saturation are each multiplied by 1 - jitter to 1 + jitter.
-    flip : bool
+    hflip : bool
         Mirror every other view.
     """
 
     scale: tuple[float, float]
     ratio: float
     jitter: float
-    flip: bool = True
+    hflip: bool = True
 
     @classmethod
-    def of(cls, level: str, flip: bool = True) -> "Augment | None":
+    def from_level(cls, level: str, hflip: bool = True) -> "Augment | None":
         """Return a level's parameters.
 
         Parameters
         ----------
         level : str
             One of `LEVELS`.
-        flip : bool, optional
-            Whether mirrored pictures still are what they were; letters, for one, are not.
+        hflip : bool, optional
+            Whether a mirrored image still shows the same; a letter, for one, does not.
 
         Returns
         -------
         Augment or None
             None for no augmentation.
-
-        Raises
-        ------
-        OptionError
-            If there is no such level.
         """
-        if level not in LEVELS:
-            raise OptionError(f"There is no augmentation {level!r}.", f"Choose one of {', '.join(LEVELS)}.")
-        found = LEVELS[level]
-        return found and cls(*found, flip)
+        parameters = LEVELS[level]
+        return parameters and cls(*parameters, hflip)
 
     @property
     def key(self) -> str:
         """A string that is equal for equal augmentation, for cache keys."""
         low, high = self.scale
-        return f"area {low!r}-{high!r} ratio {self.ratio!r} jitter {self.jitter!r} flip {self.flip}"
+        return f"area {low!r}-{high!r} ratio {self.ratio!r} jitter {self.jitter!r} flip {self.hflip}"
 
     def __call__(
         self, image: Image.Image, size: tuple[int, int], rng: np.random.Generator
@@ -81,14 +72,14 @@ class Augment:
         size : (int, int)
             Height and width of the view.
         rng : Generator
-            Where chance comes from.
+            Decides on everything random.
 
         Returns
         -------
         (height, width, 3) uint8 array
         """
         box = self._box(image.width, image.height, rng)
-        mirrored = self.flip and rng.random() < 0.5
+        mirrored = self.hflip and rng.random() < 0.5
         factors = 1 + self.jitter * rng.uniform(-1, 1, 3)
         view = image.resize((size[1], size[0]), Image.Resampling.BILINEAR, box)
         if mirrored:
@@ -96,7 +87,7 @@ class Augment:
         return np.array(_coloured(view, *factors) if self.jitter else view)
 
     def _box(self, width: int, height: int, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """A rectangle of random area and aspect ratio, no longer than the picture on either side."""
+        """A rectangle of random area and aspect ratio, within the image."""
         area = rng.uniform(*self.scale) * width * height
         aspect = math.exp(rng.uniform(-1, 1) * math.log(self.ratio))
         across = min(math.sqrt(area * aspect), width)
@@ -108,8 +99,8 @@ class Augment:
 def _coloured(view: Image.Image, brightness: float, contrast: float, saturation: float) -> Image.Image:
     """Change brightness, contrast and saturation, one after the other, as a single affine map of colours.
 
-    Each is a mixture with something else: with black, with the picture's mean grey and with the pixel's grey.
-    In one go it takes a quarter of the time of Pillow's three, and rounds once.
+    Each is a mixture: with black, with the image's mean grey and with the pixel's grey. One map takes a
+    quarter of the time of Pillow's three, and rounds once.
     """
     grey = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, Pillow's
     mean = grey @ np.array(view.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))
@@ -119,8 +110,8 @@ def _coloured(view: Image.Image, brightness: float, contrast: float, saturation:
     return view.convert("RGB", tuple(matrix.ravel().tolist()))
 
 
-#: Area, ratio and jitter by name. ``light`` leaves every object recognisable; ``strong`` is what networks
-#: are trained with on ImageNet from nothing (Szegedy et al. 2015: areas from 0.08, ratios to 4/3), milder.
+#: Area, ratio and jitter by name. ``light`` leaves every object recognisable; ``strong`` is milder than
+#: what networks are trained with on ImageNet (Szegedy et al. 2015: areas from 0.08, ratios to 4/3).
 LEVELS: dict[str, tuple[tuple[float, float], float, float] | None] = {
     "none": None,
     "light": ((0.6, 1.0), 1.15, 0.2),

@@ -1,8 +1,8 @@
-"""What a training that was stopped goes on from.
+"""Checkpoints: what a training that was stopped continues from.
 
-A training is made of legs: one for each learning rate that is tried, one that finds the number of epochs,
-and the last one. Each has one file, replaced whole, with the tensors that its next update depends on and,
-as the file's metadata, how far it is and what came of it so far.
+A fit consists of several trainings: one for each learning rate and fold that is tried, and the final one.
+Each has one file, always replaced as a whole, with the tensors that the next update depends on and, as the
+file's metadata, how far the training is.
 """
 
 import json
@@ -15,30 +15,30 @@ import torch
 
 from finetune.errors import RunError
 
-__all__ = ["Checkpoints", "Leg"]
+__all__ = ["Checkpoint", "Checkpoints"]
 
 
-class Leg:
-    """The file of one leg.
+class Checkpoint:
+    """The file of one training.
 
     Parameters
     ----------
     path : Path or None
         None keeps nothing.
-    seconds : float
-        How often it is written, but for epochs' ends.
-    writes : bool
+    seconds : float, optional
+        How often it is written, besides at the end of each epoch.
+    writes : bool, optional
         Whether this process writes it, or only reads what another wrote.
     """
 
-    def __init__(self, path: Path | None, seconds: float, writes: bool = True) -> None:
+    def __init__(self, path: Path | None = None, seconds: float = 60.0, writes: bool = True) -> None:
         self._path = path
         self._seconds = seconds
-        self._writes = writes
+        self._writes = writes and path is not None
         self._written = time.monotonic()
 
     def read(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Return what was written last; None if nothing was.
+        """Return the tensors and the progress that were written last; None if nothing was.
 
         Raises
         ------
@@ -55,15 +55,15 @@ class Leg:
                 return tensors, json.loads(file.metadata()["progress"])
         except SafetensorError as error:
             raise RunError(
-                f"{self._path} is damaged ({error}).", "Delete that file: what it held is trained again."
+                f"{self._path} is damaged ({error}).", "Delete this file: its training then starts again."
             ) from error
 
     def due(self) -> bool:
         """Return whether enough time has passed since it was written."""
-        return self._writes and self._path is not None and time.monotonic() - self._written >= self._seconds
+        return self._writes and time.monotonic() - self._written >= self._seconds
 
     def write(self, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
-        """Replace the file, so that there is always a whole one."""
+        """Replace the file by renaming, so that there is always a complete one."""
         from safetensors.torch import save
 
         if self._path is None or not self._writes:
@@ -79,26 +79,24 @@ class Leg:
 
 
 class Checkpoints:
-    """A folder of legs.
+    """A folder of checkpoints.
 
     Parameters
     ----------
     folder : Path or None
-        Made if need be; None keeps nothing.
-    minutes : float, optional
-        How often a leg is written, but for epochs' ends.
-    writes : bool, optional
-        Whether this process writes them, or only reads what another wrote.
+        Created if needed; None keeps nothing.
+    minutes, writes
+        As for :class:`Checkpoint`.
     """
 
-    def __init__(self, folder: Path | None, minutes: float = 1.0, writes: bool = True) -> None:
+    def __init__(self, folder: Path | None = None, minutes: float = 1.0, writes: bool = True) -> None:
         self._folder = folder
         self._seconds = 60 * minutes
         self._writes = writes
         if folder is not None and writes:
             folder.mkdir(parents=True, exist_ok=True)
 
-    def leg(self, name: str) -> Leg:
-        """Return the leg of a name."""
+    def named(self, name: str) -> Checkpoint:
+        """Return the checkpoint of the training of this name."""
         path = None if self._folder is None else self._folder / f"{name}.safetensors"
-        return Leg(path, self._seconds, self._writes)
+        return Checkpoint(path, self._seconds, self._writes)

@@ -1,15 +1,14 @@
-"""Which rate and how many epochs: chosen on images of the training part that are not trained on.
+"""Choice of the learning rate and of alpha, on training images that are held out of the training.
 
-One fold's held-out part judges where it is large; of a small data set, several folds' are put together, for
-fifty images tell little (their accuracy moves in steps of two points). Each rate gets a whole training: short
-ones favour rates that are too low (Wu et al. 2018, "Understanding short-horizon bias in stochastic
-meta-optimization"), and on sign-digits their order changed from run to run. What saves time instead is to
-stop trying as soon as no rate could be told to be better.
+The held-out part of one fold decides where it is large; of a small data set, those of several folds are put
+together, for fifty images tell little (their accuracy moves in steps of two points). Each learning rate gets
+a whole training: short ones favour learning rates that are too low (Wu et al. 2018, "Understanding
+short-horizon bias in stochastic meta-optimization"). No further one is tried as soon as none could be told
+to be better. The last epoch counts, and not the one with the lowest loss, which at a high learning rate is
+luck: of five trainings on sign-digits, one that stopped there came to 90.9% instead of 98%.
 """
 
-import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,87 +16,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.split import Folds
-from finetune.evaluation.calibration import fit_temperature, softmax
-from finetune.evaluation.metrics import log_loss
+from finetune.evaluation.calibration import fit_temperature
+from finetune.training.bench import Bench
 from finetune.training.checkpoint import Checkpoints
+from finetune.training.interpolation import (
+    ALPHAS,
+    choose_alpha,
+    interpolate,
+    standard_error,
+    trained_state,
+)
 from finetune.training.learner import Diverged
-from finetune.training.loop import Job, Outcome, train
-from finetune.training.recipe import Recipe
+from finetune.training.loop import Outcome, log_losses, train
 from finetune.training.sources import Rows
 
-__all__ = ["ENOUGH", "Choice", "Plan", "choose"]
+__all__ = ["Choice", "choose"]
 
-#: So many held-out images judge well enough; folds are added until there are.
+#: So many held-out images are enough to decide; folds are added until there are.
 ENOUGH = 90
 
-#: With so few mistakes no rate could be told to be better: that takes six images that one calls rightly and
-#: the other wrongly, and none the other way (exact McNemar test, 2 * 0.5**6 = 0.03, but 2 * 0.5**5 = 0.06).
+#: With so few mistakes no learning rate could be told to be better: that takes six images that one predicts
+#: correctly and the other does not, and none the other way (exact McNemar test, 2 * 0.5**6 = 0.03, but
+#: 2 * 0.5**5 = 0.06).
 FEW = 5
 
-#: Where the best rate is the highest or the lowest tried, so many more are tried beyond it.
+#: Where the best learning rate is the highest or the lowest tried, so many more are tried beyond it.
 MOST_BEYOND = 2
 
-#: A training is given up when its loss is so many times that of another after as many epochs.
-HOPELESS = 3.0
+#: A training is pruned when its loss is so many times that of another after as many epochs.
+PRUNED = 3.0
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How the rate and the epochs are chosen.
-
-    Attributes
-    ----------
-    recipe : Recipe
-        Its epochs are the most that are tried, its rate is replaced by the best of `rates`.
-    rates : tuple of float
-        Tried in this order, the usual one first; with one there is nothing to choose.
-    start : str
-        ``probe`` or ``random``: what the classifier begins as.
-    tensorboard : str or None
-        Folder for TensorBoard.
-    """
-
-    recipe: Recipe
-    rates: tuple[float, ...]
-    start: str = "probe"
-    tensorboard: str | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Choice:
     """What was chosen.
 
     Attributes
     ----------
-    recipe : Recipe
-        With the rate; its epochs are those that the schedule is laid out for.
+    lr : float
+        The learning rate.
     epochs : int
-        After how many of them to stop.
+        After how many of those that the schedule is made for to stop.
+    alpha : float
+        Share of the trained weights in their interpolation with the start.
     temperature : float
         What scores are to be divided by.
     record : dict
-        How it fared, for ``run.json``.
+        All of it with its scores, for ``run.json``.
+    warnings : list of str
+        What the user should know.
     """
 
-    recipe: Recipe
+    lr: float
     epochs: int
+    alpha: float
     temperature: float
     record: dict[str, Any]
+    warnings: list[str]
 
 
-def choose(job: Job, plan: Plan, legs: Checkpoints, folds: Folds, begin: Callable[[Rows], None]) -> Choice:
-    """Choose the rate and the number of epochs.
+def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkpoints: Checkpoints) -> Choice:
+    """Choose the learning rate and alpha.
 
     Parameters
     ----------
-    job : Job
+    bench : Bench
         What is trained.
-    plan : Plan
-    legs : Checkpoints
+    learning_rates : tuple of float
+        Tried in this order, the usual one first; a single one is not compared to others.
     folds : Folds
-        Of the job's rows.
-    begin : callable
-        Puts the network back to where trainings on some rows begin.
+        Of the bench's images.
+    checkpoints : Checkpoints
 
     Returns
     -------
@@ -106,30 +95,32 @@ def choose(job: Job, plan: Plan, legs: Checkpoints, folds: Folds, begin: Callabl
     Raises
     ------
     Diverged
-        If the loss is lost at every rate.
+        If the training diverges at every learning rate.
     """
-    trials = _Trials(job, plan, legs, _judges(folds), begin)
-    best = _best_rate(trials, plan.rates)
-    recipe = dataclasses.replace(plan.recipe, rate=best.rate)
-    # Without a mistake there is nothing to tell how sure is too sure; being surer yet would be a guess.
-    labels = trials.labels
-    temperature = max(0.0 if best.mistakes else 1.0, fit_temperature(best.scores, labels))
+    trials = _Trials(bench, checkpoints, _judging(folds))
+    best = _best_trial(trials, learning_rates)
+    labels, scores = trials.labels, best.scores[best.alpha]
+    mistakes = int((scores.argmax(axis=1) != labels).sum())
+    # Without a mistake there is no evidence of how confident is too confident.
+    temperature = max(0.0 if mistakes else 1.0, fit_temperature(scores, labels))
     record = {
-        "rate": best.rate,
+        "lr": best.lr,
         "epochs": best.epochs,
-        "of_epochs": recipe.epochs,
-        "validation_accuracy": 1 - best.mistakes / len(labels),
+        "scheduled_epochs": bench.options.epochs,
+        "alpha": best.alpha,
+        "validation_accuracy": 1 - mistakes / len(labels),
         "n_validation": len(labels),
         "cv_accuracy": None,
         "cv_std": None,
         "temperature": temperature,
-        "rates": trials.record(),
+        "learning_rates": trials.record(),
+        "alphas": best.alphas,
         "curve": best.curve,
     }
-    return Choice(recipe, best.epochs, temperature, record)
+    return Choice(best.lr, best.epochs, best.alpha, temperature, record, best.warnings(labels, trials.groups))
 
 
-def _judges(folds: Folds) -> list[tuple[Rows, Rows]]:
+def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:
     """As many folds as it takes to hold enough images out."""
     most, images = 0, 0
     while most < folds.n_folds and images < ENOUGH:
@@ -138,125 +129,183 @@ def _judges(folds: Folds) -> list[tuple[Rows, Rows]]:
     return folds.pairs[:most]
 
 
-def _best_rate(trials: "_Trials", rates: tuple[float, ...]) -> "_Judged":
-    """Try rates until the best can't be told from a better one; beyond the ends too, should it be there."""
-    for rate in rates:
-        best = trials.judge(rate)
-        if len(rates) == 1 or (best and best.mistakes <= FEW):
+def _best_trial(trials: "_Trials", learning_rates: tuple[float, ...]) -> "_Trial":
+    """Try learning rates until none could be told to be better; beyond the ends too, if the best is there."""
+    for lr in learning_rates:
+        trial = trials.run(lr)
+        if len(learning_rates) == 1 or (trial and trial.mistakes <= FEW):
             break
     for _ in range(MOST_BEYOND):
-        tried = sorted(trials.judged)
+        tried = sorted(trials.done)
         best = trials.best()
-        if len(tried) < 2 or best.mistakes <= FEW or best.rate not in (tried[0], tried[-1]):
+        if len(tried) < 2 or best.mistakes <= FEW or best.lr not in (tried[0], tried[-1]):
             break
-        step = (tried[1] / tried[0]) if best.rate == tried[0] else (tried[-2] / tried[-1])
-        trials.judge(float(f"{best.rate / step:.1g}"))
+        step = (tried[1] / tried[0]) if best.lr == tried[0] else (tried[-2] / tried[-1])
+        trials.run(float(f"{best.lr / step:.1g}"))
     return trials.best()
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
-    """What a rate came to, over all judging folds."""
+class _Trial:
+    """The trainings at one learning rate, over all judging folds.
 
-    rate: float
+    Attributes
+    ----------
+    lr : float
+    curve : list of dict
+        A point for each epoch that all trainings went through.
+    before_last : (m, c) array or None
+        Scores of the held-out images one epoch before the last.
+    scores : dict of float to (m, c) array
+        Theirs after the last epoch, by alpha.
+    alpha : float
+    alphas : list of dict
+        As by :func:`choose_alpha`.
+    mistakes : int
+        Wrong predictions after the last epoch, with alpha 1.
+    """
+
+    lr: float
     curve: list[dict[str, Any]]
-    epochs: int
-    loss: float
+    before_last: NDArray[np.float32] | None
+    scores: dict[float, NDArray[np.float32]]
+    alpha: float
+    alphas: list[dict[str, float]]
     mistakes: int
-    scores: NDArray[np.float32]
+
+    @property
+    def epochs(self) -> int:
+        return int(self.curve[-1]["epochs"])
+
+    @property
+    def loss(self) -> float:
+        return float(self.curve[-1]["validation_loss"])
+
+    def warnings(self, labels: NDArray[np.int64], groups: NDArray[Any] | None) -> list[str]:
+        start, end = (_losses(self.scores[alpha], labels) for alpha in (0.0, 1.0))
+        gain = start - end
+        if self.alpha == 0 or gain.mean() <= standard_error(gain, groups):
+            result = "the result is that start" if self.alpha == 0 else "--strategy probe may do as well"
+            return [
+                f"On {len(labels)} training images that were held out, training is not better than the "
+                f"classifier it started from by more than one standard error: {result}."
+            ]
+        if self.before_last is None or self.alpha < 1:
+            return []
+        gain = _losses(self.before_last, labels) - end
+        if gain.mean() > 2 * standard_error(gain, groups) > 0:
+            return [f"The loss was still falling in the last of {self.epochs} epochs: try more --epochs."]
+        return []
 
 
 class _Trials:
-    """Trainings at several rates, each outside every judging fold."""
+    """Trainings at several learning rates, each outside every judging fold."""
 
-    def __init__(
-        self,
-        job: Job,
-        plan: Plan,
-        legs: Checkpoints,
-        pairs: list[tuple[Rows, Rows]],
-        begin: Callable[[Rows], None],
-    ) -> None:
-        self._job, self._plan, self._legs, self._pairs, self._begin = job, plan, legs, pairs, begin
-        self.labels = job.labels[np.concatenate([rows for _, rows in pairs])]
-        self.judged: dict[float, _Judged | None] = {}
-        self._lost: Diverged | None = None
-        self._rungs: dict[tuple[int, int], float] = {}  # the lowest loss after each epoch of each fold
+    def __init__(self, bench: Bench, checkpoints: Checkpoints, pairs: list[tuple[Rows, Rows]]) -> None:
+        self._bench, self._checkpoints, self._pairs = bench, checkpoints, pairs
+        judging = np.concatenate([rows for _, rows in pairs])
+        train = bench.task.train
+        self.labels = train.labels[judging]
+        self.groups = None if train.groups is None else train.groups[judging]
+        self.done: dict[float, _Trial | None] = {}
+        self._diverged: Diverged | None = None
+        self._lowest: dict[tuple[int, int], float] = {}  # the lowest loss after each epoch of each fold
 
-    def judge(self, rate: float) -> _Judged | None:
-        """Train at a rate; None if its loss was lost, or it was given up."""
-        found: list[Outcome] = []
+    def run(self, lr: float) -> _Trial | None:
+        """Train at a learning rate; None if the training diverged or was pruned."""
+        self.done[lr] = None
+        outcomes: list[Outcome] = []
+        scores: dict[float, list[NDArray[np.float32]]] = {}
         for fold in range(len(self._pairs)):
-            if (outcome := self._train(rate, fold)) is None:
-                self.judged[rate] = None
+            if (found := self._train(lr, fold)) is None:
                 return None
-            found.append(outcome)
-        self.judged[rate] = self._seen(rate, found)
-        return self.judged[rate]
+            outcomes.append(found[0])
+            for alpha, part in found[1].items():
+                scores.setdefault(alpha, []).append(part)
+        self.done[lr] = self._trial(lr, outcomes, {a: np.concatenate(parts) for a, parts in scores.items()})
+        return self.done[lr]
 
-    def best(self) -> _Judged:
-        whole = [judged for judged in self.judged.values() if judged]
-        if not whole and self._lost and len(self.judged) == 1:
-            raise self._lost
+    def best(self) -> _Trial:
+        whole = [trial for trial in self.done.values() if trial]
+        if not whole and self._diverged and len(self.done) == 1:
+            raise self._diverged
         if not whole:
             raise Diverged(
-                f"The loss was lost at every rate from {min(self.judged):g}.", "Give a lower --rate."
+                f"The training diverged at every learning rate from {min(self.done):g}.", "Give a lower --lr."
             )
-        return min(whole, key=lambda judged: judged.loss)
+        return min(whole, key=lambda trial: trial.loss)
 
     def record(self) -> list[dict[str, Any]]:
-        """What each rate came to, for ``run.json``; a loss of None was lost or given up."""
+        """Each learning rate with its loss; None where the training diverged or was pruned."""
         return [
-            {"rate": rate, "validation_loss": judged.loss if judged else None}
-            for rate, judged in sorted(self.judged.items())
+            {"lr": lr, "validation_loss": trial.loss if trial else None}
+            for lr, trial in sorted(self.done.items())
         ]
 
-    def _train(self, rate: float, fold: int) -> Outcome | None:
+    def _train(self, lr: float, fold: int) -> tuple[Outcome, dict[float, NDArray[np.float32]]] | None:
         inner, held_out = self._pairs[fold]
-        recipe = dataclasses.replace(self._plan.recipe, rate=rate)
-        leg = self._legs.leg(f"rate-{rate:g}-{fold}")
-        several = f", {fold + 1} of {len(self._pairs)}" if len(self._pairs) > 1 else ""
-        rungs = dict(self._rungs)
+        options = self._bench.options.model_copy(update={"lr": lr})
+        checkpoint = self._checkpoints.named(f"lr-{lr:g}-{fold}")
+        several = f", fold {fold + 1} of {len(self._pairs)}" if len(self._pairs) > 1 else ""
+        lowest = dict(self._lowest)
 
-        def hopeless(log: list[dict[str, Any]]) -> bool:
-            bound = HOPELESS * rungs.get((fold, len(log)), math.inf)
-            return bool(log) and log[-1]["validation_loss"] > bound
+        def pruned(log: list[dict[str, Any]]) -> bool:
+            bound = PRUNED * lowest.get((fold, len(log)), math.inf)
+            return bool(log[-1]["validation_loss"] > bound)
 
-        self._begin(inner)
+        start = self._bench.begin(inner)
+        name = f"lr {lr:g}{several}"
         try:
-            found = train(
-                *(self._job, inner, recipe, leg, f"rate {rate:g}{several}"),
-                validation=held_out,
-                hopeless=hopeless,
-            )
+            found = train(self._bench.job, inner, options, checkpoint, name, validation=held_out, stop=pruned)
         except Diverged as error:
-            self._lost = error
+            self._diverged = error
             return None
         for line in found.log:
             place = (fold, line["epoch"])
-            self._rungs[place] = min(line["validation_loss"], self._rungs.get(place, math.inf))
-        return None if hopeless(found.log) else found
+            self._lowest[place] = min(line["validation_loss"], self._lowest.get(place, math.inf))
+        return None if pruned(found.log) else (found, self._interpolated(start, held_out, found.scores[-1]))
 
-    def _seen(self, rate: float, found: list[Outcome]) -> _Judged:
-        """How the folds fared together, after each epoch that all of them came to."""
-        curve = [self._point(found, epoch) for epoch in range(1, min(len(f.log) for f in found) + 1)]
-        best = min(curve, key=lambda point: point["validation_loss"])
-        scores = _scores(found, best["epochs"])
-        mistakes = int((scores.argmax(axis=1) != self.labels).sum())
-        return _Judged(rate, curve, best["epochs"], best["validation_loss"], mistakes, scores)
+    def _interpolated(
+        self, start: dict[str, Any], held_out: Rows, trained: NDArray[np.float32]
+    ) -> dict[float, NDArray[np.float32]]:
+        """The scores of held-out rows by alpha; those of the two ends even where nothing is interpolated."""
+        network = self._bench.job.network
+        end = trained_state(network)
+        scores = {1.0: trained}
+        for alpha in ALPHAS[:-1] if self._bench.options.interpolate else (0.0,):
+            interpolate(network, start, end, alpha)
+            scores[alpha] = self._bench.scores(held_out)
+        return scores
 
-    def _point(self, found: list[Outcome], epoch: int) -> dict[str, Any]:
-        scores = _scores(found, epoch)
-        lines = [outcome.log[epoch - 1] for outcome in found]
-        temperature = fit_temperature(scores, self.labels)
+    def _trial(self, lr: float, outcomes: list[Outcome], scores: dict[float, NDArray[np.float32]]) -> _Trial:
+        """How the folds fared together, after each epoch that all of them went through."""
+        epochs = min(len(outcome.log) for outcome in outcomes)
+        alpha, alphas = choose_alpha(scores, self.labels, self.groups)
+        return _Trial(
+            lr,
+            [self._point(outcomes, epoch) for epoch in range(1, epochs + 1)],
+            _together(outcomes, epochs - 1) if epochs > 1 else None,
+            scores,
+            alpha if self._bench.options.interpolate else 1.0,
+            alphas,
+            int((_together(outcomes, epochs).argmax(axis=1) != self.labels).sum()),
+        )
+
+    def _point(self, outcomes: list[Outcome], epoch: int) -> dict[str, Any]:
+        scores = _together(outcomes, epoch)
+        lines = [outcome.log[epoch - 1] for outcome in outcomes]
         return {
             "epochs": epoch,
             "validation_accuracy": float((scores.argmax(axis=1) == self.labels).mean()),
-            "validation_loss": log_loss(self.labels, softmax(scores / temperature)),
+            "validation_loss": float(_losses(scores, self.labels).mean()),
             "loss": float(np.mean([line["loss"] for line in lines])),
             "accuracy": float(np.mean([line["accuracy"] for line in lines])),
         }
 
 
-def _scores(found: list[Outcome], epoch: int) -> NDArray[np.float32]:
-    return np.concatenate([outcome.scores[epoch - 1] for outcome in found])
+def _together(outcomes: list[Outcome], epoch: int) -> NDArray[np.float32]:
+    return np.concatenate([outcome.scores[epoch - 1] for outcome in outcomes])
+
+
+def _losses(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    return log_losses(scores, labels, fit_temperature(scores, labels))

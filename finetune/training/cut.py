@@ -1,8 +1,8 @@
-"""Divides a network where the frozen part ends.
+"""Divides a network into a frozen part, which runs once, and a trained part.
 
-The network is traced (torch.fx) into a chain of operations. Wherever only one tensor goes from what comes
-before to what comes after, it can be cut; it is cut at the last such place before the first operation with
-a trained parameter. All that is frozen, and runs once, lies before; all that learns lies behind.
+The network is traced (torch.fx) into a chain of operations. It can be cut wherever a single tensor is all
+that later operations need of earlier ones; it is cut at the last such place before the first operation with
+a trained parameter.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class Cut:
     Attributes
     ----------
     head : Module or None
-        From images to the tensor at the cut; None where everything learns and the cut is the input.
+        From images to the tensor at the cut; None where everything is trained and the cut is the input.
     tail : Module
         From that tensor to logits.
     module : str
@@ -40,13 +40,12 @@ class Cut:
 
 
 def cut(network: nn.Module, input_size: tuple[int, int]) -> Cut:
-    """Divide a network before the first parameter that learns.
+    """Divide a network before the first trained parameter.
 
     Parameters
     ----------
     network : Module
-        One of timm's; its parameters say by ``requires_grad`` what learns, its modules are in the mode
-        they are to train in.
+        One of timm's, in the mode to train in; ``requires_grad`` says which parameters are trained.
     input_size : (int, int)
         Height and width of its images.
 
@@ -78,7 +77,7 @@ def cut(network: nn.Module, input_size: tuple[int, int]) -> Cut:
 
 
 class _Tracer(fx.Tracer):
-    """Looks into modules that have others within, and knows which module's output a value is."""
+    """Traces into modules that have submodules, and records which module's output a value is."""
 
     def __init__(self) -> None:
         from timm.layers import BatchNormAct2d
@@ -89,22 +88,22 @@ class _Tracer(fx.Tracer):
         self.outputs: dict[fx.Node, str] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """What has no modules within, and layers of timm's that ask for sizes: what is traced has none."""
+        """Modules without submodules, and timm's layers that depend on sizes, which a traced value lacks."""
         return isinstance(m, self._leaves) or not any(True for _ in m.children())
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Remember which module a value is the output of: the outermost, which returns last."""
+        """Record which module a value is the output of: the outermost, which returns last."""
         given = super().call_module(m, forward, args, kwargs)
         if isinstance(given, fx.Proxy):
             path, inner = self.path_of_module(m), self.outputs.get(given.node)
-            # An empty module gives back what it was given, and that is another's output.
+            # An identity returns its input, which is another module's output.
             if inner is None or inner.startswith(f"{path}."):
                 self.outputs[given.node] = path
         return given
 
 
 def _first_trained(network: nn.Module, nodes: list[fx.Node]) -> int:
-    """The place of the first operation with a parameter that learns."""
+    """The place of the first operation with a trained parameter."""
     for place, node in enumerate(nodes):
         if node.op == "call_module":
             held = list(network.get_submodule(str(node.target)).parameters())
@@ -124,10 +123,10 @@ def _is_parameter(network: nn.Module, name: str) -> bool:
 
 
 def _last_single(nodes: list[fx.Node], end: int) -> int:
-    """The last place before `end` from which alone anything is used further on."""
+    """The last place before `end` whose value is the only one that is used later."""
     places = {node: place for place, node in enumerate(nodes)}
     last_use = [max((places[user] for user in node.users), default=-1) for node in nodes]
-    single, furthest = 0, -1  # how far on anything before the place is used
+    single, furthest = 0, -1  # furthest: the last use of any value before the place
     for place in range(end):
         if place and furthest <= place and nodes[place].op != "get_attr":
             single = place
@@ -136,7 +135,7 @@ def _last_single(nodes: list[fx.Node], end: int) -> int:
 
 
 def _part(network: nn.Module, nodes: list[fx.Node], given: fx.Node | None) -> nn.Module:
-    """A run of operations as a module of its own, which begins with the value `given`."""
+    """A range of operations as a module of its own, whose input is the value `given`."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     if given is not None:

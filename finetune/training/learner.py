@@ -2,75 +2,72 @@
 
 import itertools
 import math
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
 from finetune.errors import TrainingError
+from finetune.training.mixing import Mixed, mix
+from finetune.training.network import seeded
 from finetune.training.parts import buffers
-from finetune.training.recipe import Recipe
+from finetune.training.settings import TrainingOptions
 from finetune.training.team import Team
 
 __all__ = ["Diverged", "Learner"]
 
 
 class Diverged(TrainingError):
-    """A loss or a gradient that is no number any more, or far above where it began."""
+    """A loss or a gradient that is not finite any more, or a loss far above its first value."""
 
 
 class Learner:
-    """What learns, with its optimiser, schedule and moving average.
+    """The trained parameters with their optimizer, schedule and moving average.
 
     Parameters
     ----------
     network : Module
-        All of it, frozen part included; its modules are in the mode to train in.
+        All of it, frozen part included, in the mode to train in.
     tail : Module
         The trained part, which shares the network's modules.
-    recipe : Recipe
+    options : TrainingOptions
+        Resolved: nothing is left to be filled in.
     updates : int
         How many there will be, for the schedule.
     class_weights : (c,) array
-        What each class counts in the loss, 1 on average over the images.
+        Weight of each class in the loss, 1 on average over the images.
     seed : int
     team : Team
         The processes that train together.
-    say : callable
-        Told in one line of what the user should know.
     """
 
     def __init__(
         self,
         network: Any,
         tail: nn.Module,
-        recipe: Recipe,
+        options: TrainingOptions,
         updates: int,
         class_weights: NDArray[np.float64],
         seed: int,
         team: Team,
-        say: Callable[[str], None],
     ) -> None:
-        self.recipe, self.device, self._seed, self._team, self._say = recipe, team.device, seed, team, say
+        self.options, self.device, self._seed, self._team = options, team.device, seed, team
         self.named = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self._buffers = buffers(network)
-        self._optimizer = _optimizer(network, recipe)
-        self._schedule = _schedule(self._optimizer, recipe, updates)
+        self._optimizer = _optimizer(network, options)
+        self._schedule = _schedule(self._optimizer, options, updates)
         self._tail = team.wrap(tail)
         self._weights = torch.tensor(class_weights, dtype=torch.float32, device=self.device)
-        self._average = [p.detach().clone() for p in self.named.values()] if recipe.ema else []
-        self._mixup = _mixup(recipe, len(class_weights))
-        self._parts = recipe.accumulate
+        averaged = self.named.values() if options.model_ema_decay else ()
+        self._average = [p.detach().clone() for p in averaged]
 
     def update(
         self, given: torch.Tensor, labels: torch.Tensor, step: int, total: int
     ) -> tuple[float, int, float]:
-        """Move the parameters once.
+        """Update the parameters once.
 
         Parameters
         ----------
@@ -87,48 +84,49 @@ class Learner:
         loss : float
             Summed over this process's share.
         correct : int
-            Images of it that were called rightly.
+            How many of its images were predicted correctly.
         norm : float
-            Length of the gradient before clipping.
+            Of the gradient before clipping.
 
         Raises
         ------
         Diverged
-            If the gradient has no finite length; the parameters are as they were.
+            If the gradient is not finite; the parameters are as they were.
+        TrainingError
+            If there is not enough memory.
         """
-        torch.manual_seed(self._seed * 1_000_003 + step)  # of dropout, whatever was drawn before
-        given, labels = given.to(self.device), labels.to(self.device)
-        target = self._target(given, labels, step)
-        while True:
-            try:
-                loss, correct = self._backward(given, labels, target, total)
-                break
-            except (MemoryError, RuntimeError) as error:
-                self._halve(error, len(given))
-        limit = self.recipe.clip or math.inf
+        mixup, cutmix = self.options.mixup, getattr(self.options, "cutmix", 0.0)
+        rng = np.random.default_rng([self._seed, 5, step])
+        mixed = mix(given.to(self.device), labels.to(self.device), mixup, cutmix, rng)
+        try:
+            with seeded(self._seed * 1_000_003 + step, self.device):  # dropout depends on the step alone
+                loss, correct = self._backward(mixed, total)
+        except (MemoryError, RuntimeError) as error:
+            raise self._without_memory(error, len(given)) from error
+        limit = self.options.clip_grad or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.named.values(), limit))
         if not math.isfinite(norm):
             self._optimizer.zero_grad()
-            raise Diverged(f"The gradient is not finite after {step} updates.", "Try a lower --rate.")
+            raise Diverged(f"The gradient is not finite after {step} updates.", "Try a lower --lr.")
         self._schedule.step_update(step)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        if self.recipe.ema:
+        if self._average:
             torch._foreach_lerp_(self._average, list(self.named.values()), 1 - self._decay(step))
         return loss, correct, norm
 
     def logits(self, given: torch.Tensor) -> torch.Tensor:
-        """Return scores, (n, c), in the arithmetic that is trained in."""
+        """Return scores, (n, c), in the arithmetic of the training."""
         with torch.inference_mode(), self._autocast():
             return self._tail(given.to(self.device)).float().cpu()
 
     @property
-    def rate(self) -> float:
-        """The learning rate of the head at the last update."""
+    def lr(self) -> float:
+        """The learning rate of the classifier at the last update."""
         return max(group["lr"] for group in self._optimizer.param_groups)
 
     def penalty(self) -> float:
-        """Return what weight decay would add to the loss as an L2 penalty, half of decay times square.
+        """Return what weight decay would add to the loss as an L2 penalty: half of decay times square.
 
         AdamW applies it to the weights and not through the loss; with plain gradient descent these are one.
         """
@@ -137,7 +135,7 @@ class Learner:
         return sum(squares) / 2
 
     def use_average(self) -> None:
-        """Put the moving average in the parameters' place, and them in its; for good at the end."""
+        """Swap the parameters with their moving average, where there is one."""
         with torch.no_grad():
             for average, parameter in zip(self._average, self.named.values(), strict=False):
                 kept = average.clone()
@@ -154,7 +152,7 @@ class Learner:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in held.items()}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over what `state` gave."""
+        """Take over what :meth:`state` returned."""
         with torch.no_grad():
             for name, p in self.named.items():
                 p.copy_(state[f"parameter/{name}"])
@@ -169,111 +167,82 @@ class Learner:
             for name, average in zip(self.named, self._average, strict=False):
                 average.copy_(state[f"average/{name}"])
 
-    def _backward(
-        self, given: torch.Tensor, labels: torch.Tensor, target: torch.Tensor, total: int
-    ) -> tuple[float, int]:
+    def _backward(self, batch: Mixed, total: int) -> tuple[float, int]:
         """Add up the gradients of a batch, part by part."""
-        loss_sum, correct = 0.0, 0
-        most = self._most_parts(len(given))
-        ends = np.linspace(0, len(given), min(self._parts, most) + 1).round().astype(int).tolist()
+        loss_sum, correct, images = 0.0, 0, len(batch.inputs)
+        # A batch normalisation that uses the batch's statistics needs more than one image.
+        most = max(1, images // 2) if self._buffers else images
+        n_parts = min(self.options.grad_accum_steps, most)
+        ends = np.linspace(0, images, n_parts + 1).round().astype(int).tolist()
         # Slices keep channels last; picking images by number would not, and cost half of the speed.
         parts = [slice(start, end) for start, end in itertools.pairwise(ends)]
         for i, part in enumerate(parts):
-            # Processes put their gradients together once, with the last part.
-            with self._team.apart(self._tail) if i < len(parts) - 1 else nullcontext():
+            # Processes average their gradients once, with the last part.
+            with self._team.without_sync(self._tail) if i < len(parts) - 1 else nullcontext():
                 with self._autocast():
-                    scores = self._tail(given[part])
-                loss = self._loss(scores.float(), target[part], labels[part])
-                # Gradients of several processes are averaged, so that each counts as often as there are.
+                    scores = self._tail(batch.inputs[part])
+                losses = batch.losses(scores.float(), part, self._weights, self.options.label_smoothing)
+                loss = losses.sum()
+                # Gradients are averaged over the processes, hence the factor.
                 (loss * (self._team.size / total)).backward()
             loss_sum += float(loss.detach())
-            correct += int((scores.argmax(dim=1) == labels[part]).sum())
+            correct += int((scores.argmax(dim=1) == batch.labels[part]).sum())
         return loss_sum, correct
 
-    def _loss(self, scores: torch.Tensor, target: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        smoothing = 0.0 if self._mixup else self.recipe.smoothing
-        each = F.cross_entropy(scores, target, reduction="none", label_smoothing=smoothing)
-        return (each * self._weights[labels]).sum()
-
-    def _target(self, given: torch.Tensor, labels: torch.Tensor, step: int) -> torch.Tensor:
-        """The labels; where pictures are mixed (in place), shares of two classes each."""
-        if self._mixup is None or len(given) % 2:
-            if self._mixup is None:
-                return labels
-            return F.one_hot(labels, len(self._weights)).float()
-        # timm draws from NumPy's global generator.
-        np.random.seed((self._seed * 1_000_003 + step) % 2**32)  # noqa: NPY002
-        _, target = self._mixup(given, labels)
-        return torch.as_tensor(target)
-
     def _autocast(self) -> Any:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.amp)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.amp)
 
     def _decay(self, step: int) -> float:
-        """The moving average's decay, which begins low, for the first parameters know nothing."""
-        return min(self.recipe.ema, (1 + step) / (10 + step))
+        """The moving average's decay, which starts low, for the first parameters are the worst."""
+        return min(self.options.model_ema_decay, (1 + step) / (10 + step))
 
-    def _most_parts(self, images: int) -> int:
-        """A batch normalisation that follows its batch needs more than one image."""
-        return max(1, images // 2) if self._buffers else images
-
-    def _halve(self, error: BaseException, images: int) -> None:
-        """Work through batches in twice as many parts, if it was memory that was lacking."""
+    def _without_memory(self, error: Exception, images: int) -> Exception:
+        """Say what to do where memory lacked; the batch is not divided silently, for the sums are rounded."""
         lacking = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate" in str(error)
         if not lacking:
-            raise error
-        most = self._most_parts(images)
-        if self._parts >= most:
-            raise TrainingError(
-                "There is not enough memory to train on even one image at a time.",
-                "Use a smaller network, or --strategy probe.",
-            ) from error
+            return error
         self._optimizer.zero_grad()
-        self._parts = min(2 * self._parts, most)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        self._say(
-            f"Not enough memory: a batch of {images} is worked through in {self._parts} parts from now on."
+        parts = 2 * min(self.options.grad_accum_steps, images)
+        step = (
+            f"Compute it in parts with --grad-accum-steps {parts}, or give a smaller --batch-size."
+            if parts <= images
+            else "Use a smaller network, or --strategy probe."
         )
+        return TrainingError(f"There is not enough memory for a batch of {images} images.", step)
 
 
-def _optimizer(network: Any, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(network: Any, options: TrainingOptions) -> torch.optim.Optimizer:
     from timm.optim import param_groups_layer_decay
 
+    assert options.lr is not None
+    assert options.layer_decay is not None
     never = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()
-    groups = param_groups_layer_decay(network, recipe.weight_decay, never, layer_decay=recipe.layer_decay)
-    if recipe.optimizer == "sgd":
-        nesterov = recipe.momentum > 0
-        return torch.optim.SGD(groups, recipe.rate, momentum=recipe.momentum, nesterov=nesterov)
-    return torch.optim.AdamW(groups, recipe.rate, fused=True)
+    groups = param_groups_layer_decay(network, options.weight_decay, never, layer_decay=options.layer_decay)
+    if options.opt == "sgd":
+        nesterov = options.momentum > 0
+        return torch.optim.SGD(groups, options.lr, momentum=options.momentum, nesterov=nesterov)
+    return torch.optim.AdamW(groups, options.lr, fused=True)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, updates: int) -> Any:
+def _schedule(optimizer: torch.optim.Optimizer, options: TrainingOptions, updates: int) -> Any:
     from timm.scheduler import CosineLRScheduler, StepLRScheduler
 
-    # The first update of a warm-up has a rate above zero, so it begins one update late.
-    warmup = round(recipe.warmup * updates)
+    assert options.lr is not None
+    # The first update of a warm-up has a learning rate above zero, so it starts one update late.
+    warmup = round(options.warmup_ratio * updates)
     settings: dict[str, Any] = {
         "warmup_t": warmup,
-        "warmup_lr_init": recipe.rate / (warmup + 1),
+        "warmup_lr_init": options.lr / (warmup + 1),
         "t_in_epochs": False,
     }
-    if recipe.schedule == "cosine":
+    if options.sched == "cosine":
         return CosineLRScheduler(optimizer, updates, **settings)
-    falls = 0.1 if recipe.schedule == "step" else 1.0
-    return StepLRScheduler(optimizer, -(-updates // 3), falls, warmup_prefix=False, **settings)
-
-
-def _mixup(recipe: Recipe, classes: int) -> Any:
-    if not (recipe.mixup or recipe.cutmix):
-        return None
-    from timm.data import Mixup
-
-    return Mixup(recipe.mixup, recipe.cutmix, label_smoothing=recipe.smoothing, num_classes=classes)
+    factor = 0.1 if options.sched == "step" else 1.0
+    return StepLRScheduler(optimizer, -(-updates // 3), factor, warmup_prefix=False, **settings)
 
 
 def _like(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """A tensor as the optimiser would have made it: where and how its parameter lies in memory."""
+    """A tensor as the optimizer would have made it: where and how its parameter lies in memory."""
     if tensor.shape != parameter.shape:
         return tensor.clone()
     like = torch.empty_like(parameter)

@@ -1,7 +1,7 @@
-"""The one training loop: epochs of updates, looked at after each, resumable between any two.
+"""The one training loop: epochs of updates, evaluated after each, resumable between any two.
 
-An epoch's order, its pictures' views and whatever else is random are functions of the seed and of how far
-the training is. So a training that goes on from a checkpoint ends with the same bytes as one never stopped.
+An epoch's order, the images' views and whatever else is random are functions of the seed and of how far
+the training is. So a training that continues from a checkpoint ends with the same bytes as one never stopped.
 """
 
 import math
@@ -15,21 +15,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from finetune.evaluation.calibration import fit_temperature, softmax
-from finetune.evaluation.metrics import log_loss
-from finetune.training.checkpoint import Leg
+from finetune.evaluation.calibration import fit_temperature, log_softmax
+from finetune.training.checkpoint import Checkpoint
 from finetune.training.learner import Diverged, Learner
-from finetune.training.recipe import Recipe
+from finetune.training.network import depthwise_in_fp32, evaluating
+from finetune.training.settings import TrainingOptions
 from finetune.training.sources import Rows, Source, batches
 from finetune.training.team import Team
 from zoo.progress import progress
 
-__all__ = ["Job", "Outcome", "train", "update_ratio"]
+__all__ = ["Job", "Outcome", "log_losses", "predict", "train", "update_ratio"]
+
+#: Given the epochs' lines of the log so far, returns whether a training shall stop.
+Stop = Callable[[list[dict[str, Any]]], bool]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What a training is done with, whatever its recipe.
+    """What is trained, whatever the options.
 
     Attributes
     ----------
@@ -41,49 +44,43 @@ class Job:
         The tail's inputs.
     labels : (n,) int array
         Of the source's rows.
-    classes : int
-        How many there are.
+    n_classes : int
     seed : int
     team : Team
-    say : callable
-        Told in one line of what the user should know.
     show : callable
-        Given the training's name and each epoch's line.
+        Given the training's name and each epoch's line of the log.
     """
 
     network: nn.Module
     tail: nn.Module
     source: Source
     labels: NDArray[np.int64]
-    classes: int
+    n_classes: int
     seed: int
     team: Team
-    say: Callable[[str], None]
     show: Callable[[str, dict[str, Any]], None] = lambda name, line: None
 
 
 @dataclass
 class Outcome:
-    """What came of a training; while it goes on, how far it is.
+    """The result of a training; while it runs, how far it is.
 
     Attributes
     ----------
     epoch, step : int
-        Epochs done, and updates done in the one that goes on.
+        Epochs done, and updates done in the current one.
     sums : dict of str to float
-        Of the epoch that goes on: loss, correct, norm, images, seconds.
+        Of the current epoch: loss, correct, norm, images, seconds.
     first_loss : float or None
         Mean loss of the first batch.
     recent_loss : float
-        Mean of the last batches, later ones counting more.
+        Moving average over the last batches.
     log : list of dict
-        A line an epoch.
-    best : int
-        How many epochs were best on the validation rows; all of them without such rows.
-    judged : float
-        The validation rows' log loss then, at the best temperature.
+        One line for each epoch: ``epoch``, ``loss``, ``accuracy``, ``lr``, ``grad_norm``, ``update_ratio``,
+        ``images_per_second``, and with validation rows ``validation_loss`` (the log loss at the best
+        temperature) and ``validation_accuracy``.
     scores : list of (m, c) array
-        Theirs after each epoch.
+        Of the validation rows after each epoch.
     """
 
     epoch: int = 0
@@ -92,45 +89,45 @@ class Outcome:
     first_loss: float | None = None
     recent_loss: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
-    best: int = 0
-    judged: float = math.inf
     scores: list[NDArray[np.float32]] = field(default_factory=list)
 
-    def stale(self) -> int:
-        """Return how many epochs have gone by since the best."""
-        return self.epoch - self.best
+    def epochs_since_best(self) -> int:
+        """Return how many epochs ago the validation loss was lowest; 0 without validation rows."""
+        losses = [line["validation_loss"] for line in self.log if "validation_loss" in line]
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
 
 
 def train(
     job: Job,
     rows: Rows,
-    recipe: Recipe,
-    leg: Leg,
+    options: TrainingOptions,
+    checkpoint: Checkpoint,
     name: str,
     *,
     validation: Rows | None = None,
     until: int | None = None,
-    hopeless: Callable[[list[dict[str, Any]]], bool] = lambda log: False,
+    stop: Stop | None = None,
 ) -> Outcome:
-    """Train from where the network stands.
+    """Train from the state that the network is in.
 
     Parameters
     ----------
     job : Job
         Its network is changed.
     rows : int array
-        What to learn from.
-    recipe : Recipe
-    leg : Leg
-        Where it goes on from, and what it can be gone on from later.
+        What to train on.
+    options : TrainingOptions
+        Resolved: nothing is left to be filled in.
+    checkpoint : Checkpoint
+        Where it continues from, and what a later one may continue from.
     name : str
-        What the progress bar calls it.
+        For the progress bar.
     validation : int array, optional
-        Rows to look at after each epoch; with them it ends early when it gets no better.
+        Rows to evaluate after each epoch.
     until : int, optional
-        Stop after this many epochs of those that the schedule is laid out for.
-    hopeless : callable, optional
-        Given the epochs' lines so far, says whether to stop.
+        Stop after this many of the epochs that the schedule is made for.
+    stop : callable, optional
+        Given the epochs' lines so far, returns whether to stop.
 
     Returns
     -------
@@ -139,47 +136,47 @@ def train(
     Raises
     ------
     Diverged
-        If the loss is lost; the leg's file holds the last good state.
+        If the loss diverges; the checkpoint holds the last good state.
     """
-    until = recipe.epochs if until is None else until
-    patience = until if recipe.patience is None else recipe.patience
-    per_epoch = len(_chunks(rows, recipe, job.team))
-    weights = _class_weights(job.labels[rows], job.classes, recipe.class_weight == "balanced")
-    learner = Learner(
-        job.network, job.tail, recipe, recipe.epochs * per_epoch, weights, job.seed, job.team, job.say
-    )
-    outcome = _resumed(leg, learner)
-    with progress(name, until * len(rows)) as advance:
+    assert options.epochs is not None
+    until = options.epochs if until is None else until
+    per_epoch = len(_chunks(rows, options, job.team))
+    weights = _class_weights(job.labels[rows], job.n_classes, options.class_weight == "balanced")
+    updates = options.epochs * per_epoch
+    with depthwise_in_fp32(job.network), progress(name, until * len(rows)) as advance:
+        learner = Learner(job.network, job.tail, options, updates, weights, job.seed, job.team)
+        outcome = _resumed(checkpoint, learner)
         advance(outcome.epoch * len(rows))
-        while outcome.epoch < until and outcome.stale() < patience and not hopeless(outcome.log):
-            _epoch(job, rows, recipe, learner, outcome, leg, per_epoch, advance)
-            if recipe.ema:
-                learner.use_average()
+        while outcome.epoch < until and not _stops(outcome, options, stop):
+            _epoch(job, rows, learner, outcome, checkpoint, per_epoch, advance)
+            learner.use_average()
             if validation is not None:
-                _look(job, learner, validation, recipe, outcome)
-            else:
-                outcome.best = outcome.epoch
+                _evaluate(job, learner, validation, outcome)
             job.show(name, outcome.log[-1])
-            last = outcome.epoch == until
-            if recipe.ema and not last:
-                learner.use_average()
-            _write(leg, learner, outcome)
+            learner.use_average()
+            _write(checkpoint, learner, outcome)
+        learner.use_average()
     return outcome
+
+
+def _stops(outcome: Outcome, options: TrainingOptions, stop: Stop | None) -> bool:
+    if options.patience is not None and outcome.epochs_since_best() >= options.patience:
+        return True
+    return stop is not None and bool(outcome.log) and stop(outcome.log)
 
 
 def _epoch(
     job: Job,
     rows: Rows,
-    recipe: Recipe,
     learner: Learner,
     outcome: Outcome,
-    leg: Leg,
+    checkpoint: Checkpoint,
     per_epoch: int,
     advance: Callable[[int], None],
 ) -> None:
     """Go once through the rows, from wherever in the epoch the outcome is."""
-    order = _order(job, rows, recipe, outcome.epoch)
-    chunks = _chunks(order, recipe, job.team)[outcome.step :]
+    order = _order(job, rows, learner.options, outcome.epoch)
+    chunks = _chunks(order, learner.options, job.team)[outcome.step :]
     mine = [job.team.share(chunk) for chunk in chunks]
     outcome.sums = outcome.sums or dict.fromkeys(("loss", "correct", "norm", "images", "seconds"), 0.0)
     ratio = 0.0
@@ -190,9 +187,9 @@ def _epoch(
         labels = torch.from_numpy(job.labels[mine[i]])
         loss, correct, norm = learner.update(given, labels, step, len(chunks[i]))
         ratio = update_ratio(learner, before) if before else ratio
-        # Of all processes: one that gave up alone would leave the others waiting for its gradients.
+        # Of all processes: if one alone stopped, the others would wait for its gradients.
         whole, images = job.team.sum(loss, len(mine[i]))
-        _watch(job, outcome, whole / images, step)
+        _check_loss(job, outcome, whole / images, step)
         now = time.perf_counter()
         for key, value in (("loss", loss), ("correct", correct), ("norm", norm), ("images", len(mine[i]))):
             outcome.sums[key] += value
@@ -200,13 +197,12 @@ def _epoch(
         clock = now
         outcome.step += 1
         advance(len(chunks[i]))
-        if leg.due() and outcome.step < per_epoch:
-            _write(leg, learner, outcome)
-    _close(job, outcome, learner, per_epoch, ratio)
+        if checkpoint.due() and outcome.step < per_epoch:
+            _write(checkpoint, learner, outcome)
+    _log_epoch(job, outcome, learner, per_epoch, ratio)
 
 
-def _close(job: Job, outcome: Outcome, learner: Learner, per_epoch: int, ratio: float) -> None:
-    """Write the epoch's line."""
+def _log_epoch(job: Job, outcome: Outcome, learner: Learner, per_epoch: int, ratio: float) -> None:
     sums = outcome.sums
     loss, correct, images = job.team.sum(sums["loss"], sums["correct"], sums["images"])
     outcome.epoch += 1
@@ -216,7 +212,7 @@ def _close(job: Job, outcome: Outcome, learner: Learner, per_epoch: int, ratio: 
             "epoch": outcome.epoch,
             "loss": loss / images,
             "accuracy": correct / images,
-            "rate": learner.rate,
+            "lr": learner.lr,
             "grad_norm": sums["norm"] / per_epoch,
             "update_ratio": ratio,
             "images_per_second": round(images / sums["seconds"], 1),
@@ -225,67 +221,73 @@ def _close(job: Job, outcome: Outcome, learner: Learner, per_epoch: int, ratio: 
     outcome.sums = {}
 
 
-def _look(job: Job, learner: Learner, validation: Rows, recipe: Recipe, outcome: Outcome) -> None:
-    """See how the validation rows fare."""
-    logits = predict(job, learner, validation, recipe)
+def _evaluate(job: Job, learner: Learner, validation: Rows, outcome: Outcome) -> None:
+    scores = predict(job, learner.logits, validation)
     labels = job.labels[validation]
-    temperature = fit_temperature(logits, labels)
-    judged = log_loss(labels, softmax(logits / temperature))
-    accuracy = float((logits.argmax(axis=1) == labels).mean())
-    outcome.log[-1] |= {"validation_loss": judged, "validation_accuracy": accuracy}
-    outcome.scores.append(logits)
-    if judged < outcome.judged:
-        outcome.best, outcome.judged = outcome.epoch, judged
+    outcome.log[-1] |= {
+        "validation_loss": float(log_losses(scores, labels, fit_temperature(scores, labels)).mean()),
+        "validation_accuracy": float((scores.argmax(axis=1) == labels).mean()),
+    }
+    outcome.scores.append(scores)
 
 
-def predict(job: Job, learner: Learner, rows: Rows, recipe: Recipe) -> NDArray[np.float32]:
-    """Return the scores of rows as they are evaluated, (n, c)."""
-    modes = [(module, module.training) for module in job.network.modules()]
-    job.network.eval()
-    chunks = np.array_split(rows, max(1, -(-len(rows) // max(32, recipe.batch))))
-    scores = [learner.logits(given).numpy() for given in batches(job.source, chunks, None)]
-    for module, training in modes:
-        module.training = training
-    return np.concatenate(scores)
+def predict(job: Job, logits: Callable[[torch.Tensor], torch.Tensor], rows: Rows) -> NDArray[np.float32]:
+    """Return the scores of rows as they are evaluated, (n, c).
+
+    Parameters
+    ----------
+    job : Job
+    logits : callable
+        Turns a batch of the job's inputs into scores on the CPU, such as :meth:`Learner.logits`.
+    rows : int array
+    """
+    chunks = np.array_split(rows, max(1, -(-len(rows) // 32)))
+    with evaluating(job.network):
+        return np.concatenate([logits(given).numpy() for given in batches(job.source, chunks, None)])
 
 
-def _watch(job: Job, outcome: Outcome, loss: float, step: int) -> None:
-    """Stop what cannot come to anything: a loss far above the first, and above guessing.
+def log_losses(scores: NDArray[Any], labels: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    """Return the log loss of each row, (n,), of scores that are divided by a temperature."""
+    return -log_softmax(scores / temperature)[np.arange(len(labels)), labels]
+
+
+def _check_loss(job: Job, outcome: Outcome, loss: float, step: int) -> None:
+    """Stop a training whose loss is far above the first, and above chance.
 
     The mean over some ten batches counts, for a single batch of few images may be an unlucky one.
     """
     if outcome.first_loss is None:
         outcome.first_loss = outcome.recent_loss = loss
     outcome.recent_loss = 0.9 * outcome.recent_loss + 0.1 * loss
-    if not outcome.recent_loss < 5 * max(outcome.first_loss, math.log(job.classes)):
+    if not outcome.recent_loss < 5 * max(outcome.first_loss, math.log(job.n_classes)):
         raise Diverged(
             f"The loss rose from {outcome.first_loss:.3g} to {loss:.3g} in {step + 1} updates.",
-            "Try a lower --rate, a third of this one for instance, or a smaller --clip.",
+            "Try a lower --lr, a third of this one for instance, or a smaller --clip-grad.",
         )
 
 
-def _order(job: Job, rows: Rows, recipe: Recipe, epoch: int) -> Rows:
+def _order(job: Job, rows: Rows, options: TrainingOptions, epoch: int) -> Rows:
     rng = np.random.default_rng([job.seed, 1, epoch])
-    if recipe.sampling == "balanced":
+    if options.sampling == "balanced":
         labels = job.labels[rows]
-        share = 1 / np.bincount(labels, minlength=job.classes)[labels]
+        share = 1 / np.bincount(labels, minlength=job.n_classes)[labels]
         return rng.choice(rows, len(rows), p=share / share.sum())
     return rng.permutation(rows)
 
 
-def _chunks(rows: Rows, recipe: Recipe, team: Team) -> list[Rows]:
+def _chunks(rows: Rows, options: TrainingOptions, team: Team) -> list[Rows]:
     """Batches; a last one too small for each process, or to normalise by, joins the one before."""
-    chunks = [rows[start : start + recipe.batch] for start in range(0, len(rows), recipe.batch)]
-    least = team.size * (2 if recipe.bn == "train" else 1)
+    chunks = [rows[start : start + options.batch_size] for start in range(0, len(rows), options.batch_size)]
+    least = team.size * (2 if options.bn == "train" else 1)
     if len(chunks) > 1 and len(chunks[-1]) < least:
         chunks[-2:] = [np.concatenate(chunks[-2:])]
     return chunks
 
 
-def _class_weights(labels: NDArray[np.int64], classes: int, balanced: bool) -> NDArray[np.float64]:
-    counts = np.bincount(labels, minlength=classes)
+def _class_weights(labels: NDArray[np.int64], n_classes: int, balanced: bool) -> NDArray[np.float64]:
+    counts = np.bincount(labels, minlength=n_classes)
     if not balanced:
-        return np.ones(classes)
+        return np.ones(n_classes)
     return len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1))
 
 
@@ -294,21 +296,21 @@ def _copies(learner: Learner) -> list[torch.Tensor]:
 
 
 def update_ratio(learner: Learner, before: list[torch.Tensor]) -> float:
-    """Return the length of an update over that of the parameters before; about 1e-3 is usual (CS231n)."""
+    """Return the norm of an update over that of the parameters before; about 1e-3 is usual (CS231n)."""
     with torch.no_grad():
         moved = torch.stack([(p - b).norm() for p, b in zip(learner.named.values(), before, strict=True)])
         whole = torch.stack([b.norm() for b in before])
     return float(moved.norm() / whole.norm().clamp(min=1e-30))
 
 
-def _write(leg: Leg, learner: Learner, outcome: Outcome) -> None:
+def _write(checkpoint: Checkpoint, learner: Learner, outcome: Outcome) -> None:
     tensors = learner.state()
     tensors |= {f"scores/{i}": torch.from_numpy(scores) for i, scores in enumerate(outcome.scores)}
-    leg.write(tensors, {k: v for k, v in vars(outcome).items() if k != "scores"})
+    checkpoint.write(tensors, {k: v for k, v in vars(outcome).items() if k != "scores"})
 
 
-def _resumed(leg: Leg, learner: Learner) -> Outcome:
-    if (found := leg.read()) is None:
+def _resumed(checkpoint: Checkpoint, learner: Learner) -> Outcome:
+    if (found := checkpoint.read()) is None:
         return Outcome()
     tensors, done = found
     learner.restore(tensors)

@@ -1,4 +1,4 @@
-"""A network with a head for our classes, ready to train, and the same network saved."""
+"""A network with a classifier for our classes, ready to be trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,32 +10,32 @@ from numpy.typing import NDArray
 from torch import nn
 
 from finetune.heads import initial
+from finetune.training.sources import Source, batches
 from zoo.backbone import Backbone
 
-__all__ = ["build", "depthwise_in_fp32", "set_head"]
+__all__ = ["build", "classifier_inputs", "depthwise_in_fp32", "evaluating", "seeded", "set_head"]
 
 
-def build(backbone: Backbone, classes: int, seed: int) -> Any:
+def build(backbone: Backbone, n_classes: int, seed: int) -> Any:
     """Return a backbone's network with a new classifier, in channels-last order.
 
     Parameters
     ----------
     backbone : Backbone
         Not changed: the network is loaded anew.
-    classes : int
+    n_classes : int
         How many outputs.
     seed : int
-        Of the classifier's first weights, which are near zero: all classes begin as good as equal.
+        Of the classifier's first weights, which are near zero: all classes are about equally likely.
     """
     import timm
 
-    torch.manual_seed(seed)  # of whatever else a new head brings with it
-    network: Any = timm.create_model(f"local-dir:{backbone.folder}", pretrained=True)
-    network.reset_classifier(classes)
-    rng = np.random.default_rng([seed, 4])
+    with seeded(seed, torch.device("cpu")):  # timm draws the weights of a new classifier
+        network: Any = timm.create_model(f"local-dir:{backbone.folder}", pretrained=True)
+        network.reset_classifier(n_classes)
     inputs = network.get_submodule(backbone.classifier).weight.shape[1]
-    W = initial.head(rng, classes, inputs)
-    set_head(network, backbone.classifier, W, np.zeros(classes, np.float32))
+    W = initial.head(np.random.default_rng([seed, 4]), n_classes, inputs)
+    set_head(network, backbone.classifier, W, np.zeros(n_classes, np.float32))
     return network.to(memory_format=torch.channels_last)
 
 
@@ -45,6 +45,47 @@ def set_head(network: nn.Module, name: str, W: NDArray[np.floating], b: NDArray[
     with torch.no_grad():
         classifier.weight.copy_(torch.from_numpy(np.asarray(W, np.float32)).view_as(classifier.weight))
         classifier.bias.copy_(torch.from_numpy(np.asarray(b, np.float32)))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, torch draws random numbers from a seed; afterwards its generators are as they were."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.random.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within, a network is in evaluation mode; afterwards each module is in the mode that it had."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def classifier_inputs(network: nn.Module, classifier: str, source: Source) -> NDArray[np.float32]:
+    """Return what a network's classifier is given for each row of a source, (n, d)."""
+    found: list[NDArray[np.float32]] = []
+    handle = network.get_submodule(classifier).register_forward_pre_hook(
+        lambda module, given: found.append(given[0].float().flatten(1).cpu().numpy())
+    )
+    chunks = np.array_split(np.arange(len(source)), max(1, -(-len(source) // 32)))
+    device = next(network.parameters()).device
+    try:
+        with evaluating(network), torch.inference_mode():
+            for images in batches(source, chunks, None):
+                network(images.to(device))
+    finally:
+        handle.remove()
+    return np.concatenate(found)
 
 
 @contextmanager

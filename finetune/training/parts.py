@@ -1,7 +1,7 @@
 """What is trained, as data: names of parameters, by the network's own stages.
 
-timm's networks say themselves which parameters make up which stage (``group_matcher``), from the stem to
-the classifier.
+timm's networks define which parameters make up which stage (``group_matcher``), from the stem to the
+classifier.
 """
 
 import fnmatch
@@ -74,12 +74,12 @@ def matching(network: nn.Module, patterns: Sequence[str]) -> set[str]:
     network : Module
         Any.
     patterns : sequence of str
-        As in a shell: ``blocks.5.*``, ``*.bn?.weight``. What names a module means all of it.
+        As in a shell: ``blocks.5.*``, ``*.bn?.weight``. The name of a module means all of its parameters.
 
     Raises
     ------
     OptionError
-        If one matches nothing.
+        If a pattern matches nothing.
     """
     names = [name for name, _ in network.named_parameters()]
     found: set[str] = set()
@@ -89,16 +89,16 @@ def matching(network: nn.Module, patterns: Sequence[str]) -> set[str]:
             tops = list(dict.fromkeys(n.split(".")[0] for n in names))
             raise OptionError(
                 f"No parameter of the network matches {pattern!r}.",
-                f"Names begin with {', '.join(tops[:12])}; as in a shell, * stands for anything.",
+                f"Names begin with {', '.join(tops[:12])}; as in a shell, * matches anything.",
             )
         found |= hits
     return found
 
 
 def freeze_all_but(network: nn.Module, trained: set[str], bn: str) -> None:
-    """Let only some parameters learn, and put every module into the mode that this asks for.
+    """Train some parameters only, and put every module into the mode that this needs.
 
-    What is frozen runs in evaluation mode, for a batch normalisation in training mode would go on moving its
+    Frozen modules run in evaluation mode, for a batch normalisation in training mode would update its
     statistics, and dropout would make the frozen part's output random.
 
     Parameters
@@ -106,10 +106,10 @@ def freeze_all_but(network: nn.Module, trained: set[str], bn: str) -> None:
     network : Module
         Changed.
     trained : set of str
-        Names of the parameters that learn.
+        Names of the parameters that are trained.
     bn : str
-        ``frozen``: batch normalisations that are trained keep the statistics of the pretraining and learn
-        their scale and shift only. ``train``: they follow the statistics of the batches.
+        ``frozen``: trained batch normalisations keep the pretrained statistics; only their scale and shift
+        are trained. ``train``: they use the statistics of the batches.
     """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
@@ -119,14 +119,14 @@ def freeze_all_but(network: nn.Module, trained: set[str], bn: str) -> None:
 
 def _is_training(module: nn.Module, bn: str) -> bool:
     own = list(module.parameters())
-    learns = bool(own) and all(parameter.requires_grad for parameter in own)
+    is_trained = bool(own) and all(parameter.requires_grad for parameter in own)
     if isinstance(module, _NORMALISATIONS):
-        return learns and bn == "train"
-    return learns
+        return is_trained and bn == "train"
+    return is_trained
 
 
 def buffers(network: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the buffers that training may move: those of batch normalisations in training mode."""
+    """Return the buffers that training may change: those of batch normalisations in training mode."""
     return {
         f"{prefix}.{name}": buffer
         for prefix, module in network.named_modules()

@@ -1,9 +1,10 @@
-"""What the loop is fed with: pictures kept in memory, or activations computed beforehand.
+"""What the training loop reads its batches from: images kept in memory, or activations computed beforehand.
 
-A source gives the inputs of some rows in some epoch; the loop asks for no more than that. Whatever is
-random is a function of the seed, the epoch and the row.
+A source gives the inputs of some rows in some epoch. Whatever is random is a function of the seed, the epoch
+and the row; how much memory is free changes the speed alone.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -16,13 +17,26 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from finetune.training.augment import Augment
-from zoo.images.decode import Preprocess, open_image
+from zoo.images.decode import open_image
+from zoo.images.preprocess import Preprocess
 from zoo.parallel import in_order, threads
 from zoo.progress import progress
 
-__all__ = ["Activations", "Phases", "Pictures", "Rows", "Source", "batches"]
+__all__ = ["Activations", "ImageSource", "Rows", "Source", "TwoSizes", "batches", "spare_memory"]
 
 Rows = NDArray[np.int64]
+
+#: Views that zoom in show part of an image, for which it is kept this much larger than evaluation needs.
+ZOOM = 1.5
+
+
+def spare_memory() -> int:
+    """Return a third of the memory that is free, in bytes; where that is unknown, 1 GB."""
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 10**9
+    return free // 3
 
 
 class Source(Protocol):
@@ -35,20 +49,27 @@ class Source(Protocol):
         """Return inputs, (n, channels, height, width) float32; without an epoch, as for evaluation."""
 
 
-class Pictures:
-    """Training pictures, decoded once and kept as bytes while they fit into memory.
+class ImageSource:
+    """Training images, decoded once and kept as bytes as far as memory allows.
 
     Parameters
     ----------
     paths : sequence of Path
-        The files; all of them were readable a moment ago.
+        The files.
     preprocess : Preprocess
-        The network's.
+        The network's, with the size of the images that are wanted.
     augment : Augment or None
-        How views differ; None for the picture itself each time.
+        How views differ; None for the image itself each time.
     seed : int
     limit : int
-        Bytes that may be kept; what does not fit is read anew each time.
+        Bytes that may be kept; an image that does not fit is read each time.
+    largest : int, optional
+        Pixels a side of the largest images that will be wanted, where :meth:`resized` is used.
+
+    Raises
+    ------
+    UnreadableImage
+        If a file cannot be read any more.
     """
 
     def __init__(
@@ -58,12 +79,15 @@ class Pictures:
         augment: Augment | None,
         seed: int,
         limit: int,
+        largest: int = 0,
     ) -> None:
         self._paths = list(paths)
         self._preprocess = preprocess
         self._augment = augment
         self._seed = seed
+        self._side = ZOOM * max(largest, *preprocess.input_size) / preprocess.crop_pct
         self._kept: dict[int, Image.Image] = {}
+        self._sides: list[int] = []
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
         self._scale, self._shift = 1 / (255 * std), -mean / std
         self._keep(limit)
@@ -71,31 +95,29 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def resized(self, size: tuple[int, int]) -> "Pictures":
-        """Return the same pictures, at another size."""
-        other = object.__new__(Pictures)
-        other.__dict__.update(self.__dict__, _preprocess=replace(self._preprocess, input_size=size))
+    def resized(self, side: int) -> "ImageSource":
+        """Return the same images with another number of pixels a side, up to `largest`."""
+        other = object.__new__(ImageSource)
+        other.__dict__.update(self.__dict__, _preprocess=replace(self._preprocess, input_size=(side, side)))
         return other
 
-    def useful_size(self) -> tuple[int, int]:
-        """Return the network's own size; for pictures smaller than that, the next multiple of 32 to theirs.
+    def useful_side(self) -> int:
+        """Return the pixels a side that are worth computing, at most those of the preprocessing.
 
-        Enlarging a picture adds operations and no information. Half of the pictures decide, and no size below
-        128 is returned, for networks were not trained to see objects of so few pixels.
+        To enlarge an image adds operations and no information: it is the median of the images' shorter sides,
+        up to the next multiple of 32. It is at least 128, for networks were not trained to see objects
+        of so few pixels.
         """
-        height, width = self._preprocess.input_size
-        sides = [min(self._kept[row].size) for row in range(min(len(self), len(self._kept)))]
-        useful = 32 * -(-int(np.median(sides)) // 32) if sides else max(height, width)
-        side = max(128, useful)
-        return (side, side) if side < min(height, width) else (height, width)
+        useful = max(128, 32 * -(-int(np.median(self._sides)) // 32))
+        return min(useful, *self._preprocess.input_size)
 
     def batch(self, rows: Rows, epoch: int | None) -> torch.Tensor:
         """Return normalised images, (n, 3, height, width) in channels-last order."""
-        pixels = np.stack(list(self._made(rows, epoch)))
+        pixels = np.stack(list(self._views(rows, epoch)))
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() * self._scale + self._shift
 
-    def _made(self, rows: Rows, epoch: int | None) -> Iterable[NDArray[np.uint8]]:
-        """Views, in order; in threads only where files are read, for a kept picture's is made too soon."""
+    def _views(self, rows: Rows, epoch: int | None) -> Iterable[NDArray[np.uint8]]:
+        """Views, in order; in threads only where files are read, for a kept image takes too little time."""
         if all(int(row) in self._kept for row in rows):
             return (self._pixels(int(row), epoch) for row in rows)
         return in_order(lambda row: self._pixels(int(row), epoch), rows, len(rows) + 1)
@@ -108,39 +130,42 @@ class Pictures:
         return self._augment(image, self._preprocess.input_size, rng)
 
     def _read(self, row: int) -> Image.Image:
-        """A picture no larger than it is needed."""
-        image = open_image(self._paths[row])
-        # As many pixels as its evaluation crop asks for; half as many again for views that zoom in.
-        need = 1.5 * max(self._preprocess.input_size) / self._preprocess.crop_pct
-        factor = need / min(image.size)
-        if factor < 1:
-            width, height = (max(1, round(side * factor)) for side in image.size)
-            image = image.resize((width, height), Image.Resampling.BICUBIC)
-        return image
+        return self._reduced(open_image(self._paths[row]))
+
+    def _reduced(self, image: Image.Image) -> Image.Image:
+        """Reduce an image to the size that is needed."""
+        factor = self._side / min(image.size)
+        if factor >= 1:
+            return image
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BICUBIC)
 
     def _keep(self, limit: int) -> None:
-        used = 0
-        if limit <= 0:
-            return
-        images = in_order(self._read, range(len(self)), 64)
-        with closing(images), progress("pictures", len(self)) as advance:
-            for row, image in enumerate(images):
-                used += 3 * image.width * image.height
-                if used > limit:
-                    break
-                self._kept[row] = image
+        """Read all images, for their sizes, and keep the first as far as memory allows."""
+
+        def read(path: Path) -> tuple[int, Image.Image]:
+            image = open_image(path)
+            return min(image.size), self._reduced(image)
+
+        images = in_order(read, self._paths, 64)
+        with closing(images), progress("images", len(self)) as advance:
+            for row, (side, image) in enumerate(images):
+                self._sides.append(side)
+                limit -= 3 * image.width * image.height
+                if limit >= 0:
+                    self._kept[row] = image
                 advance(1)
 
 
-class Phases:
-    """One source for the first epochs and another for the rest, and for evaluation.
+class TwoSizes:
+    """Images of one size in the first epochs, and of another in the others and for evaluation.
 
     Parameters
     ----------
     first, rest : Source
         Of the same rows.
     epochs : int
-        How many are the first's.
+        How many epochs use the first.
     """
 
     def __init__(self, first: Source, rest: Source, epochs: int) -> None:
@@ -150,18 +175,18 @@ class Phases:
         return len(self._rest)
 
     def batch(self, rows: Rows, epoch: int | None) -> torch.Tensor:
-        """Return the inputs that the epoch's source gives."""
+        """Return the inputs from the source of the epoch."""
         source = self._first if epoch is not None and epoch < self._epochs else self._rest
         return source.batch(rows, epoch)
 
 
 class Activations:
-    """What the frozen part gives, computed beforehand for several views of each picture.
+    """The output of the frozen part, computed beforehand for several views of each image.
 
     Parameters
     ----------
     views : sequence of (n, width) arrays
-        The first is the picture as for evaluation.
+        The first is the image as for evaluation.
     shape : tuple of int
         Of one activation.
     seed : int
@@ -170,7 +195,7 @@ class Activations:
     def __init__(self, views: Sequence[NDArray[np.floating]], shape: tuple[int, ...], seed: int) -> None:
         self._views = views
         self._shape = shape
-        # Rows begin with different views, so that a batch has some of all kinds.
+        # Rows start with different views, so that a batch has some of all of them.
         self._first = np.random.default_rng([seed, 0]).integers(len(views), size=len(self))
 
     def __len__(self) -> int:
@@ -189,9 +214,9 @@ class Activations:
 
 
 def batches(source: Source, chunks: Sequence[Rows], epoch: int | None) -> Iterator[torch.Tensor]:
-    """Give out the inputs of one chunk of rows after the other.
+    """Iterate over the inputs of one chunk of rows after the other.
 
-    With a GPU they are made ready while it works on the last. A CPU's cores are all at work then, and wait
+    With a GPU they are prepared in threads while it computes. On a CPU all cores compute already, and wait
     for each other at every layer: a thread that takes one of them away costs more time than it saves.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Small networks with random weights, and pictures: what the tests of training learn with."""
+"""Small networks with random weights, and images for them to be trained on."""
 
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import nn
 import zoo
 from finetune.data.split import folds
 from finetune.method import Images, Task
+from finetune.strategies.full import FullOptions
 from finetune.training.loop import Job
 from finetune.training.team import Team
 
@@ -29,7 +30,18 @@ LAST = {
     "densenet121": ("features.denseblock4.", "features.norm5.", "classifier."),
 }
 
+#: Plain gradient descent at one learning rate.
+DESCENT = FullOptions(
+    lr=0.1, epochs=1, batch_size=64, opt="sgd", momentum=0.0, weight_decay=0.0, sched="constant",
+    warmup_ratio=0.0, clip_grad=0.0, layer_decay=1.0,
+)  # fmt: skip
+
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def with_(options, **changes):
+    """Return options with some of them changed."""
+    return options.model_copy(update=changes)
 
 
 class Zoo:
@@ -57,7 +69,7 @@ def save(architecture, folder):
     save_for_hf(network, str(folder), safe_serialization=True)
 
 
-def pictures(folder):
+def labelled(folder):
     """Paths and labels of a folder with a folder for each of two classes."""
     paths = tuple(sorted(Path(folder).rglob("*.png")))
     names = [path.parent.name for path in paths]
@@ -65,7 +77,7 @@ def pictures(folder):
 
 
 def task(backbone, photos, **more):
-    paths, labels = pictures(photos)
+    paths, labels = labelled(photos)
     X = zoo.extract(backbone, paths, engine="torch").X
     return Task(Images(paths, labels, X), folds(labels, 2), ("china", "flower"), engine="torch", **more)
 
@@ -97,7 +109,12 @@ class Squares:
 
 
 def small_network(norm=True):
-    torch.manual_seed(0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _small_network(norm)
+
+
+def _small_network(norm):
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4) if norm else nn.Identity(), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
         nn.Flatten(), nn.Linear(4, 2),
@@ -107,4 +124,4 @@ def small_network(norm=True):
 
 
 def small_job(network, n=20):
-    return Job(network, network, Squares(n), np.arange(n) % 2, 2, 0, Team(), print)
+    return Job(network, network, Squares(n), np.arange(n) % 2, 2, 0, Team())

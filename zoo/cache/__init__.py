@@ -1,1 +1,1 @@
-"""Where things are kept that need not be downloaded or computed twice."""
+"""Downloads and computed results, kept for the next run."""

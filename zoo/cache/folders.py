@@ -1,4 +1,8 @@
-"""Where the project keeps what it need not fetch or compute twice."""
+"""The folder in which downloads and computed results are kept for the next run.
+
+It is ``$ZOO_CACHE``, and in it a subfolder of our own, with a mark: only below a marked subfolder is anything
+ever removed, so that ``ZOO_CACHE`` may name a folder that holds other things.
+"""
 
 import errno
 import os
@@ -7,15 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.errors import ZooError
+from zoo.writing import atomic_folder
 
-__all__ = ["CacheError", "cache_folder", "cache_root", "locked", "writing"]
+__all__ = ["CacheError", "cache_errors", "cache_folder", "cache_root", "is_marked", "locked"]
+
+#: Raise the number when the layout below it changes.
+SUBFOLDER = "finetune-zoo-v1"
+
+_MARK = "CACHEDIR.TAG"  # Backup programs skip a folder with this file: https://bford.info/cachedir/
+_MARK_TEXT = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# This folder is the cache of finetune-zoo, which removes files from it.
+"""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class CacheError(ZooError):
-    """A cache folder that cannot be used as it is."""
+    """A cache folder or setting that cannot be used."""
 
 
 def cache_root() -> Path:
@@ -24,24 +38,24 @@ def cache_root() -> Path:
     Returns
     -------
     Path
-        ``$ZOO_CACHE`` where that is set, else the operating system's own place for caches (on Linux
-        ``~/.cache/finetune-zoo``).
+        The subfolder ``finetune-zoo-v1`` of ``$ZOO_CACHE``, or of the operating system's folder for caches
+        (on Linux ``~/.cache/finetune-zoo``).
     """
-    root = os.environ.get("ZOO_CACHE")
-    if root:
-        return Path(root).expanduser()
+    chosen = os.environ.get("ZOO_CACHE")
+    if chosen:
+        return Path(chosen).expanduser() / SUBFOLDER
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("finetune-zoo", appauthor=False))
+    return Path(platformdirs.user_cache_dir("finetune-zoo", appauthor=False)) / SUBFOLDER
 
 
-def cache_folder(*parts: str) -> Path:
-    """Return (and create) a folder below :func:`cache_root`.
+def cache_folder(kind: str) -> Path:
+    """Return (and create) a folder of the cache.
 
     Parameters
     ----------
-    *parts : str
-        Names of nested folders below the root.
+    kind : str
+        What is kept in it, such as ``features``.
 
     Returns
     -------
@@ -51,17 +65,43 @@ def cache_folder(*parts: str) -> Path:
     Raises
     ------
     CacheError
-        If it cannot be created.
+        If it cannot be created, or something else has its name.
     """
-    folder = cache_root().joinpath(*parts)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    root = cache_root()
+    with cache_errors(root):
+        if not is_marked(root):
+            root.parent.mkdir(parents=True, exist_ok=True)
+            _make(root)
+        (root / kind).mkdir(exist_ok=True)
+    return root / kind
+
+
+def _make(root: Path) -> None:
+    try:
+        with atomic_folder(root) as made:
+            (made / _MARK).write_text(_MARK_TEXT, encoding="utf-8")
+    except OSError:
+        if is_marked(root):
+            return  # Another process made it meanwhile.
+        if not root.exists():
+            raise
+        raise CacheError(
+            f"{root} was not made by this program: it has no {_MARK} of ours.",
+            "Move it away, or set ZOO_CACHE to another folder.",
+        ) from None
+
+
+def is_marked(root: Path) -> bool:
+    """Return whether a folder has our mark, which allows us to remove files from it."""
+    try:
+        return (root / _MARK).read_text(encoding="utf-8") == _MARK_TEXT
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[None]:
-    """Say what a user can do where writing to the cache fails.
+def cache_errors(place: Path) -> Iterator[None]:
+    """Turn an OSError in the block into a CacheError that says what to do.
 
     Parameters
     ----------
@@ -83,10 +123,11 @@ def writing(place: Path) -> Iterator[None]:
                 f"Free some space (`zoo cache clear` removes what can be computed again), or {elsewhere} "
                 "on another disk.",
             ) from error
-        reason = "this may not be written to" if error.errno in _FORBIDDEN else error.strerror or str(error)
+        forbidden = error.errno in _FORBIDDEN
+        reason = "no permission to write" if forbidden else error.strerror or str(error)
         raise CacheError(
             f"The cache folder cannot be used: {place}: {reason}.",
-            f"Make it a folder that you may write to, or {elsewhere} that is.",
+            f"Make it writable, or {elsewhere} that is.",
         ) from error
 
 
@@ -97,16 +138,16 @@ def locked(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-        The lock, a file that is made where it is not there.
+        What the block makes; the lock is a file beside it.
 
     Raises
     ------
     CacheError
-        If it cannot be made.
+        If the lock cannot be made.
     """
     from filelock import FileLock
 
-    with writing(path):
-        held = FileLock(path).acquire()
-    with held:
+    with cache_errors(path):
+        lock = FileLock(f"{path}.lock").acquire()
+    with lock:
         yield

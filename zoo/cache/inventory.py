@@ -1,82 +1,68 @@
-"""What lies in the cache folder: of which kind, how large, when last of use.
+"""What the cache holds, its size limit, and removing what is not needed.
 
-Only what has the name of something that this project writes counts, so that a cache folder that was set
-to a folder with other things in it (``ZOO_CACHE=~``) does them no harm. Links are not followed.
+The limit applies to what can be computed again (features, converted networks), not to weights, which may have
+to be downloaded. It is ``$ZOO_CACHE_LIMIT``; by default 20 GB, which hold the features of some 4 million
+images, and no more than half of what the disk would have free without them. The least recently used goes
+first.
+
+Only names that this project generates, below a folder with its mark, are listed or removed.
 """
 
 import json
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.cache.folders import cache_root
-from zoo.cache.lease import DAY, TEMPORARY
+from zoo.cache.folders import CacheError, cache_root, is_marked
+from zoo.cache.lease import DAY, remove_unused
 
-__all__ = ["Item", "Kind", "inventory", "kinds", "leftovers"]
+__all__ = ["KINDS", "LIMITED", "Item", "clear", "inventory", "keep_within_limit", "select", "size_limit"]
 
 _DIGEST = r"[0-9a-f]{24}"
-_ABOUT = "about.json"
+_LEFTOVER = r"\.[^.].*\.tmp|(openmoji-|[0-9a-f]{24}|.+-[0-9a-f]{16}).*\.lock"
+_DEFAULT_LIMIT = 20 * 10**9
+_UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of things that are kept.
+#: What the whole names of items look like. ``models`` are verified weights, ``graphs`` converted networks,
+#: ``notes`` findings such as which engine is the fastest.
+KINDS = {
+    "models": rf"[^.].*-[0-9a-f]{{16}}|{_DIGEST}\.json",
+    "graphs": _DIGEST,
+    "features": _DIGEST,
+    "demo": r"openmoji-\d(?!.*\.lock$).*",
+    "notes": rf"{_DIGEST}\.json",
+}
 
-    Attributes
-    ----------
-    name : str
-        What a user calls it.
-    title : str
-        What it is.
-    folders : tuple of str
-        Where its items lie, below the cache folder.
-    pattern : str
-        A regular expression for the whole names of its items.
-    within_limit : bool
-        Whether the limit applies: to what can be computed again, and grows.
-    """
-
-    name: str
-    title: str
-    folders: tuple[str, ...]
-    pattern: str
-    within_limit: bool
-
-
-_KINDS = (
-    # Weights may have to be downloaded again, and not everybody who is offline can.
-    Kind("models", "weights, readied", ("models",), r".+-[0-9a-f]{16}|[0-9a-f]{16}\.hub\.json", False),
-    Kind("graphs", "networks, converted", ("graphs",), _DIGEST, True),
-    Kind("features", "features", ("features",), _DIGEST, True),
-    Kind("demo", "demo pictures", ("demo",), r"openmoji-.+(?<!\.lock)", False),
-    Kind("notes", "notes", ("digests", "engines", "timm-names"), r"[\w.-]+\.json|\d[\w.]*", False),
-)
+#: The kinds that the size limit applies to.
+LIMITED = frozenset({"graphs", "features"})
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that is kept.
+    """One thing in the cache.
 
     Attributes
     ----------
-    kind : Kind
-        What it is.
+    kind : str
+        One of `KINDS`.
     path : Path
         Its folder or file.
     size : int
         Bytes.
     used : float
-        When it was last of use, in seconds since 1970.
+        When it was last used, in seconds since 1970.
     about : dict
-        What it says of itself; empty where it says nothing.
+        Its own description (``about.json``); empty if it has none.
     """
 
-    kind: Kind
+    kind: str
     path: Path
     size: int
     used: float
@@ -85,114 +71,165 @@ class Item:
     @property
     def network(self) -> str | None:
         """The architecture it belongs to, where that is known."""
-        if self.kind.name == "models" and self.path.is_dir():
+        if self.kind == "models" and self.path.is_dir():
             return self.path.name.rpartition("-")[0]
         found = self.about.get("architecture")
         return found if isinstance(found, str) else None
 
-    @property
-    def images(self) -> int | None:
-        """How many images' features it holds; None for what is no feature store."""
-        digests = self.path / "digests.bin"
-        return digests.stat().st_size // 32 if digests.is_file() else None
 
-
-def kinds() -> list[Kind]:
-    """Return the kinds there are, with any others in the cache folder whose items describe themselves.
-
-    Returns
-    -------
-    list of Kind
-        Another kind is a folder in which folders have an ``about.json``.
-    """
-    known = {name for kind in _KINDS for name in kind.folders}
-    others = [
-        Kind(entry.name, entry.name, (entry.name,), ".+", True)
-        for entry in _entries(cache_root())
-        if entry.name not in known
-        and entry.is_dir(follow_symlinks=False)
-        and any(_described(inside) for inside in _entries(Path(entry.path)))
-    ]
-    return [*_KINDS, *sorted(others, key=lambda kind: kind.name)]
-
-
-def inventory(of: Iterable[Kind] | None = None) -> list[Item]:
-    """Return what is kept, kind by kind, the last used first.
-
-    Parameters
-    ----------
-    of : iterable of Kind, optional
-        By default all `kinds`.
-
-    Returns
-    -------
-    list of Item
-    """
+def inventory() -> list[Item]:
+    """Return what is kept, kind by kind, the most recently used first."""
     found = []
-    for kind in kinds() if of is None else of:
-        items = [item for name in kind.folders for item in _items(kind, cache_root() / name)]
+    for kind, pattern in KINDS.items():
+        items = []
+        for path in _paths(kind, pattern):
+            with suppress(FileNotFoundError):  # Removed meanwhile.
+                items.append(Item(kind, path, _size(path), path.stat().st_mtime, _about(path)))
         found += sorted(items, key=lambda item: -item.used)
     return found
 
 
-def leftovers() -> list[Path]:
-    """Return what killed processes left behind more than a day ago: unfinished writing, and locks."""
-    found = []
-    for folder in {name for kind in kinds() for name in kind.folders}:
-        for entry in _entries(cache_root() / folder):
-            unfinished = entry.name.endswith((TEMPORARY, ".lock")) or entry.name.startswith(".")
+def size_limit(items: Iterable[Item] = ()) -> int | None:
+    """Return how many bytes the kinds with a limit may have.
+
+    Parameters
+    ----------
+    items : iterable of Item, optional
+        What is there; the default limit depends on it.
+
+    Returns
+    -------
+    int or None
+        None for no limit.
+
+    Raises
+    ------
+    CacheError
+        If ``$ZOO_CACHE_LIMIT`` is neither a size nor ``0`` nor ``none``.
+    """
+    text = os.environ.get("ZOO_CACHE_LIMIT", "").strip().lower()
+    if text in ("0", "none"):
+        return None
+    if not text:
+        within = sum(item.size for item in items if item.kind in LIMITED)
+        existing = next(folder for folder in (cache_root(), *cache_root().parents) if folder.exists())
+        return min(_DEFAULT_LIMIT, (shutil.disk_usage(existing).free + within) // 2)
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text)
+    if parts is None:
+        raise CacheError(
+            f"ZOO_CACHE_LIMIT is {text!r}, which is no size.",
+            "Write a number and its unit, such as 20GB or 500MB; 0 or none for no limit.",
+        )
+    return int(float(parts[1]) * (1024 if parts[3] else 1000) ** _UNITS[parts[2]])
+
+
+def keep_within_limit(protect: Iterable[Path] = ()) -> list[Path]:
+    """Remove the least recently used until the limit is kept; to be called after writing much.
+
+    What a process has a :class:`zoo.cache.lease.Lease` on stays, even if the limit is then exceeded.
+
+    Parameters
+    ----------
+    protect : iterable of Path, optional
+        Other folders that stay.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    _remove_leftovers()
+    items = [item for item in inventory() if item.kind in LIMITED]
+    limit = size_limit(items)
+    excess = sum(item.size for item in items) - limit if limit is not None else 0
+    protected, removed = set(protect), []
+    for item in sorted(items, key=lambda item: item.used):
+        if excess > 0 and item.path not in protected and remove_unused(item.path):
+            removed.append(item.path)
+            excess -= item.size
+    return removed
+
+
+def select(
+    kinds: Iterable[str] = (), model: str | None = None, older_than: float | None = None
+) -> list[Item]:
+    """Return some of what is kept.
+
+    Parameters
+    ----------
+    kinds : iterable of str, optional
+        Names of kinds. By default all but ``models``, which may have to be downloaded again.
+    model : str, optional
+        Only what belongs to a network with this in its name.
+    older_than : float, optional
+        Only what was not used for this many days.
+
+    Raises
+    ------
+    CacheError
+        If there is no such kind.
+    """
+    wanted = set(kinds) or set(KINDS) - {"models"}
+    if unknown := sorted(wanted - set(KINDS)):
+        raise CacheError(f"The cache has no {unknown[0]!r}.", f"Choose from {', '.join(KINDS)}.")
+    latest = time.time() - (older_than or 0) * DAY
+    return [
+        item
+        for item in inventory()
+        if item.kind in wanted
+        and (older_than is None or item.used < latest)
+        and (model is None or model.lower() in (item.network or "").lower())
+    ]
+
+
+def clear(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
+    """Remove items, and what killed processes left behind.
+
+    Returns
+    -------
+    removed, in_use : list of Item
+        What is gone, and what stayed because a process uses it.
+    """
+    removed: list[Item] = []
+    in_use: list[Item] = []
+    for item in items:
+        (removed if remove_unused(item.path) else in_use).append(item)
+    _remove_leftovers()
+    return removed, in_use
+
+
+def _remove_leftovers() -> None:
+    """Remove unfinished files and locks that have not changed for a day."""
+    for kind in KINDS:
+        for path in _paths(kind, _LEFTOVER):
             with suppress(FileNotFoundError):  # Finished meanwhile.
-                if unfinished and time.time() - _newest(Path(entry.path)) > DAY:
-                    found.append(Path(entry.path))
-    return found
+                if time.time() - _last_change(path) > DAY:
+                    remove_unused(path)
 
 
-def _items(kind: Kind, folder: Path) -> Iterator[Item]:
-    for entry in _entries(folder):
-        ours = re.fullmatch(kind.pattern, entry.name) and not entry.name.startswith(".")
-        if not ours or entry.is_symlink() or (kind not in _KINDS and not _described(entry)):
-            continue
-        try:
-            path = Path(entry.path)
-            yield Item(kind, path, _size(path), entry.stat().st_mtime, _about(path))
-        except FileNotFoundError:
-            continue  # Removed meanwhile.
-
-
-def _described(entry: "os.DirEntry[str]") -> bool:
-    return entry.is_dir(follow_symlinks=False) and os.path.isfile(os.path.join(entry.path, _ABOUT))
-
-
-def _entries(folder: Path) -> list["os.DirEntry[str]"]:
-    """What a folder holds; nothing where it is not there, or is a link to elsewhere."""
-    if folder.is_symlink() and folder != cache_root():
+def _paths(kind: str, pattern: str) -> list[Path]:
+    """Files and folders of a kind whose whole names fit; links are left alone."""
+    folder = cache_root() / kind
+    if not is_marked(cache_root()) or folder.is_symlink() or not folder.is_dir():
         return []
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError:
-        return []
+    return sorted(
+        path for path in folder.iterdir() if re.fullmatch(pattern, path.name) and not path.is_symlink()
+    )
 
 
-def _newest(path: Path) -> float:
-    """When a file, or anything at any depth of a folder, was last written."""
-    times = [path.lstat().st_mtime]
-    for folder, names, files in os.walk(path):
-        times += [os.lstat(os.path.join(folder, name)).st_mtime for name in (*names, *files)]
-    return max(times)
+def _last_change(path: Path) -> float:
+    """When a file, or anything below a folder, last changed."""
+    return max(place.lstat().st_mtime for place in (path, *path.rglob("*")))
 
 
 def _size(path: Path) -> int:
     """Bytes of a file, or of all files below a folder."""
-    total = path.lstat().st_size if not path.is_dir() else 0
-    for folder, _, files in os.walk(path):
-        total += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
-    return total
+    return sum(place.lstat().st_size for place in (path, *path.rglob("*")) if not place.is_dir())
 
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads((path / _ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}

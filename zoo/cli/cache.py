@@ -1,7 +1,6 @@
 """The ``zoo cache`` commands: what is kept on this machine, and clearing it."""
 
 import sys
-from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ __all__ = ["app"]
 
 app = App(
     name="cache",
-    help="What is kept so that it need not be fetched or computed twice, and clearing it.",
+    help="What is kept of downloads and computed results, and removing it.",
     help_format="plaintext",
 )
 
@@ -30,17 +29,16 @@ def info(
 ) -> None:
     """Show where the cache is, its limit, and what lies in it.
 
-    The limit, $ZOO_CACHE_LIMIT, applies to what can be computed again: features, converted networks,
-    activations. What was longest of no use goes first. Without it: 20 GB, and no more than half of what
-    the disk would have free without them.
+    The limit, $ZOO_CACHE_LIMIT, applies to what can be computed again: features and converted networks. The
+    least recently used is removed first. By default: 20 GB, and no more than half of what the disk would have
+    free without them.
     """
-    from zoo.cache.eviction import limit_of
     from zoo.cache.folders import cache_root
-    from zoo.cache.inventory import inventory
+    from zoo.cache.inventory import LIMITED, inventory, size_limit
 
     items = inventory()
-    limit = limit_of(items)
-    within = sum(item.size for item in items if item.kind.within_limit)
+    limit = size_limit(items)
+    within = sum(item.size for item in items if item.kind in LIMITED)
     rows = _rows(items)
     if json:
         about = {"folder": str(cache_root()), "limit": limit, "within_limit": within}
@@ -49,9 +47,9 @@ def info(
         print_json({**about, "bytes": sum(item.size for item in items), "kept": rows})
         return
     _print_rows(rows)
-    bound = f"of at most {_size(limit)}" if limit else "of any number"
+    bound = f"of at most {_size(limit)}" if limit is not None else "(no limit)"
     print(f"{cache_root()}: {_size(sum(item.size for item in items))}.")
-    print(f"Features, converted networks and the like have {_size(within)} {bound} (ZOO_CACHE_LIMIT).")
+    print(f"Features and converted networks: {_size(within)} {bound} (ZOO_CACHE_LIMIT).")
 
 
 @app.command(
@@ -68,22 +66,24 @@ def clear(
     ] = None,
     older_than: Annotated[
         float | None,
-        Parameter(help="Only what was of no use for so many days.", validator=validators.Number(gte=0)),
+        Parameter(help="Only what was not used for this many days.", validator=validators.Number(gte=0)),
     ] = None,
-    yes: Annotated[bool, Parameter(negative="", show_default=False, help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Do not ask for confirmation.")
+    ] = False,
 ) -> None:
     """Remove what is kept, except what a running process uses.
 
     Parameters
     ----------
     kinds:
-        Of what zoo cache info lists: features, graphs, ... By default all but models, which may have to be
-        downloaded again; name them to remove them too.
+        Kinds that zoo cache info lists: features, graphs, ... By default all but models, which may have to be
+        downloaded again.
     """
-    from zoo.cache.eviction import clear as remove
-    from zoo.cache.eviction import matching
+    from zoo.cache.inventory import clear as remove
+    from zoo.cache.inventory import select
 
-    items = matching(kinds, model, older_than)
+    items = select(kinds, model, older_than)
     if not items:
         print("There is nothing to remove.", file=sys.stderr)
         return
@@ -91,10 +91,10 @@ def clear(
     if not (yes or _confirmed(sum(item.size for item in items))):
         print("Nothing was removed.", file=sys.stderr)
         return
-    cleared = remove(items)
-    print(f"{_size(sum(item.size for item in cleared.removed))} freed.")
-    if cleared.in_use:
-        kept = sum(item.size for item in cleared.in_use)
+    removed, in_use = remove(items)
+    print(f"{_size(sum(item.size for item in removed))} freed.")
+    if in_use:
+        kept = sum(item.size for item in in_use)
         print(f"{_size(kept)} are in use by a running process and stay.", file=sys.stderr)
 
 
@@ -102,19 +102,19 @@ def _confirmed(size: int) -> bool:
     from zoo.cache.folders import CacheError
 
     if not sys.stdin.isatty():
-        raise CacheError("There is nobody to ask whether to remove all this.", "Say --yes.")
+        raise CacheError("Removing needs a confirmation, and there is no terminal to ask.", "Use --yes.")
     print(f"Remove {_size(size)}? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _rows(items: "Iterable[Item]") -> list[dict[str, Any]]:
-    """Sum up what is alike: of one kind, network, precision and layers."""
+def _rows(items: "list[Item]") -> list[dict[str, Any]]:
+    """Sum up items of one kind, network, precision and layers."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for item in items:
         about = item.about
         what = item.network or ("pixels" if "pixels" in about else None)
         layers = ", ".join(about.get("layers", ())) or None
-        key = (item.kind.name, what, about.get("precision"), layers)
+        key = (item.kind, what, about.get("precision"), layers)
         row = rows.setdefault(
             key,
             {
@@ -128,8 +128,9 @@ def _rows(items: "Iterable[Item]") -> list[dict[str, Any]]:
         row["items"] += 1
         row["bytes"] += item.size
         row["used"] = max(row["used"], item.used)
-        if (images := item.images) is not None:
-            row["images"] = (row["images"] or 0) + images
+        digests = item.path / "digests.bin"  # 32 bytes for each image that a feature store holds
+        if digests.is_file():
+            row["images"] = (row["images"] or 0) + digests.stat().st_size // 32
     return list(rows.values())
 
 

@@ -1,10 +1,11 @@
-"""What both command lines share: how one is run, how it fails, and where its words go.
+"""What both command lines share: how one is run, how it fails, and how it prints.
 
-Results go to standard output; tables of progress and everything that went wrong go to standard error.
+Results go to standard output; progress, warnings and errors go to standard error.
 """
 
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
     from cyclopts import App
     from rich.console import Console
 
-__all__ = ["EPILOGUE", "epilogue", "print_json", "run", "stdout"]
+__all__ = ["EPILOGUE", "epilogue", "print_json", "print_line", "run", "stdout"]
 
-#: For the end of a program's help: what `run` understands beside the commands' own options.
-EPILOGUE = "Every command understands --debug, which shows where an error came from."
+#: For the end of a program's help: the option that `run` adds to those of the commands.
+EPILOGUE = "Every command takes --debug, which shows where an error came from."
 
 _OK, _FAILED, _INTERRUPTED = 0, 2, 130
 
@@ -51,7 +52,7 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well (or what the command returned), 2 for anything the user can mend, 130 when
+        0 if all went well (or what the command returned), 2 for anything the user can fix, 130 when
         interrupted from the keyboard.
     """
     from cyclopts import CycloptsError
@@ -59,9 +60,11 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    # A library's remark (a fallback, a deprecation) is one line for a person, not a log record.
+    # A library's log message is one line for a person, not a log record.
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
-    app.suppress_keyboard_interrupt = False  # Said below, in the same words for both programs.
+    # Images that are too large are refused by our own error; Pillow's warning adds nothing.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit", append=True)
+    app.suppress_keyboard_interrupt = False  # Handled below, alike for both programs.
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except (ZooError, CycloptsError) as error:
@@ -70,11 +73,11 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
         _print_error(app.name[0], error)
         return _FAILED
     except KeyboardInterrupt as stopped:
-        # Where it is known how much was done, the exception says so.
+        # The exception may say how much was done.
         print(f"\nInterrupted. {stopped}".rstrip(), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (`head`, a pager) has seen enough.
+        # The reader of our output (`head`, a pager) was closed.
         sys.stderr.close()
         return _OK
     return code if isinstance(code, int) else _OK
@@ -85,6 +88,11 @@ def stdout() -> "Console":
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+def print_line(line: str) -> None:
+    """Print a line on standard error: what a library function is given as `log`."""
+    print(line, file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -98,5 +106,5 @@ def _print_error(program: str, error: Exception) -> None:
     if isinstance(error, ZooError):
         text = f"{error.problem.rstrip()}\n{error.next_step}"
     else:
-        text = f"{str(error).strip()}\n`{program} --help` shows what can be asked."
+        text = f"{str(error).strip()}\nSee `{program} --help`."
     print(f"{program}: {text}", file=sys.stderr)

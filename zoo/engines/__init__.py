@@ -7,17 +7,20 @@ last bits of float32.
 
 from zoo.engines.choice import build, settled_precision
 from zoo.engines.contract import BATCH, ENGINES, PRECISIONS, Engine, EngineError, check
-from zoo.engines.readout import POOLS, Readout
+from zoo.engines.taps import LAST, POOLS, FeatureTap, UnknownLayerError, taps_of
 
 __all__ = [
     "BATCH",
     "ENGINES",
+    "LAST",
     "POOLS",
     "PRECISIONS",
     "Engine",
     "EngineError",
-    "Readout",
+    "FeatureTap",
+    "UnknownLayerError",
     "build",
     "check",
     "settled_precision",
+    "taps_of",
 ]

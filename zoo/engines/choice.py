@@ -1,4 +1,4 @@
-"""Which engine runs a network here: asked for, remembered, or found out by timing them.
+"""Which engine runs a network here: the one requested, remembered, or found by timing them.
 
 No engine is the fastest for every network and processor, and the slowest can take several times as long
 as the fastest. Timing them costs some seconds, mostly for converting the network, so it is done only where
@@ -6,26 +6,25 @@ a job is long enough to win them back, and its outcome is remembered.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.engines.bf16 import CLOSE
+from zoo.backbone import Backbone
+from zoo.cache.notes import recall, remember
 from zoo.engines.contract import BATCH, ENGINES, Engine, EngineError, check, installed, offers
-from zoo.engines.machine import has_bf16, has_gpu, machine
-from zoo.engines.notes import recall, remember, versions
+from zoo.engines.machine import has_bf16, has_gpu, machine, versions
 from zoo.engines.photographs import photographs
-from zoo.engines.readout import Readout
-
-if TYPE_CHECKING:
-    from zoo.backbone import Backbone
+from zoo.engines.precisions import CLOSE
+from zoo.engines.taps import LAST, FeatureTap
 
 __all__ = ["build", "settled_precision"]
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+Taps = Sequence[FeatureTap]
 
 #: Seconds that timing may take: a third for the first engine, the rest for the others; of a network so
 #: slow that a batch takes longer, not all may get their turn.
@@ -39,12 +38,12 @@ _BATCHES = 5
 
 
 def build(
-    backbone: "Backbone",
+    backbone: Backbone,
     engine: str = "auto",
     precision: str = "fp32",
     n_images: int | None = None,
-    say: Say | None = None,
-    readout: Readout | None = None,
+    log: Log | None = None,
+    taps: Taps = (LAST,),
 ) -> Engine:
     """Make an engine ready for a backbone.
 
@@ -60,13 +59,13 @@ def build(
         ``fp32``; ``bf16`` for up to twice the speed where the processor has bfloat16 arithmetic; ``int8``
         for somewhat more, with features less close (:data:`zoo.engines.int8.CLOSE_INT8`); or ``auto``:
         bf16 where the processor has it, and the features stay as close to fp32's as
-        :data:`zoo.engines.bf16.CLOSE` says.
+        :data:`zoo.engines.precisions.CLOSE` says.
     n_images : int, optional
         How many images are to be run, where that is known.
-    say : callable, optional
-        Told in one line each of an engine that failed, and of what was found fastest.
-    readout : Readout, optional
-        Which layers are read; by default the network's own output.
+    log : callable, optional
+        Takes a line about an engine that failed, and about which was the fastest.
+    taps : sequence of FeatureTap, optional
+        What is read; by default the network's own output.
 
     Returns
     -------
@@ -76,31 +75,28 @@ def build(
     Raises
     ------
     EngineError
-        If the engine asked for is unknown, not installed or fails, or int8 would lose too much.
+        If the engine is unknown, not installed or fails, or the precision is not available or loses too much.
     """
     check(engine, precision)
-    readout = readout or Readout()
-    wanted = precision
+    chosen = precision
     if precision == "auto":
-        wanted = settled_precision(backbone, engine, precision, readout) or _promising(engine)
-    made = _built(backbone, engine, wanted, n_images, say, readout)
+        chosen = settled_precision(backbone, engine, precision, taps) or _promising(engine)
+    made = _built(backbone, engine, chosen, n_images, log, taps)
     if precision == "auto":
         if made.cosine < CLOSE:
-            made = _built(backbone, engine, "fp32", n_images, say, readout)
-        remember(_precision_subject(backbone, engine, readout), {"precision": made.precision})
-    elif made.precision == "bf16" and made.cosine < CLOSE and say:
-        say(f"bf16 is coarse for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
+            made = _built(backbone, engine, "fp32", n_images, log, taps)
+        remember(_precision_subject(backbone, engine, taps), {"precision": made.precision})
+    elif made.precision == "bf16" and made.cosine < CLOSE and log:
+        log(f"bf16 is coarse for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
     return made
 
 
-def settled_precision(
-    backbone: "Backbone", engine: str, precision: str, readout: Readout | None = None
-) -> str | None:
+def settled_precision(backbone: Backbone, engine: str, precision: str, taps: Taps = (LAST,)) -> str | None:
     """Return the precision that features will have, as far as that is known without an engine.
 
     Parameters
     ----------
-    backbone, engine, precision, readout
+    backbone, engine, precision, taps
         As in :func:`build`.
 
     Returns
@@ -110,7 +106,7 @@ def settled_precision(
     """
     if precision != "auto":
         return precision
-    note = recall(_precision_subject(backbone, engine, readout or Readout()))
+    note = recall(_precision_subject(backbone, engine, taps))
     found = (note or {}).get("precision")
     return found if found in ("fp32", "bf16") else None
 
@@ -120,16 +116,16 @@ def _promising(engine: str) -> str:
 
 
 def _built(
-    backbone: "Backbone", engine: str, precision: str, n_images: int | None, say: Say | None, readout: Readout
+    backbone: Backbone, engine: str, precision: str, n_images: int | None, log: Log | None, taps: Taps
 ) -> Engine:
     if engine != "auto":
-        return _make(engine, backbone, precision, readout)
-    subject = {**_subject(backbone, readout), "precision": precision, "fastest": 1}
+        return _make(engine, backbone, precision, taps)
+    subject = {**_subject(backbone, taps), "precision": precision, "fastest": 1}
     candidates = [name for name in _order() if installed(name) and offers(name, precision)]
     chosen = (recall(subject) or {}).get("engine")
     if chosen in candidates:
         candidates.sort(key=lambda name: name != chosen)  # the others stay behind it, should it fail
-    working = _working(candidates, backbone, precision, readout, say)
+    working = _working(candidates, backbone, precision, taps, log)
     first = next(working)
     if chosen == first.name or has_gpu() or len(candidates) == 1 or n_images is None:
         return first
@@ -139,26 +135,26 @@ def _built(
         return first
     best, rates = _fastest(first, seconds, working, pixels)
     remember(subject, {"engine": best.name, "images_per_second": rates})
-    if say:
+    if log:
         others = ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items() if name != best.name)
         beaten = f" ({others})" if others else ""
-        say(f"{best.name} runs {backbone.name} fastest here: {rates[best.name]:.0f} images/s{beaten}.")
+        log(f"{best.name} runs {backbone.name} fastest here: {rates[best.name]:.0f} images/s{beaten}.")
     return best
 
 
 def _working(
-    candidates: list[str], backbone: "Backbone", precision: str, readout: Readout, say: Say | None
+    candidates: list[str], backbone: Backbone, precision: str, taps: Taps, log: Log | None
 ) -> Iterator[Engine]:
     """Make one engine after the other, passing over those that fail; one at least, or the last's error."""
     failure: EngineError | None = None
     made = 0
     for name in candidates:
         try:
-            engine = _make(name, backbone, precision, readout)
+            engine = _make(name, backbone, precision, taps)
         except EngineError as error:
             failure = error
-            if say and name != candidates[-1]:
-                say(f"{name} cannot run {backbone.name}, trying the next engine: {error.problem}")
+            if log and name != candidates[-1]:
+                log(f"{name} cannot run {backbone.name}, trying the next engine: {error.problem}")
             continue
         made += 1
         yield engine
@@ -175,7 +171,7 @@ def _fastest(
     spent = 0.0
     for engine in others:
         start = time.perf_counter()
-        seconds = _seconds(engine, pixels, hopeless=3 * least)
+        seconds = _seconds(engine, pixels, give_up_after=3 * least)
         spent += time.perf_counter() - start
         rates[engine.name] = BATCH / seconds
         if seconds < least:
@@ -185,17 +181,14 @@ def _fastest(
     return best, {name: round(rate, 1) for name, rate in rates.items()}
 
 
-def _seconds(engine: Engine, pixels: NDArray[np.uint8], hopeless: float = float("inf")) -> float:
-    """Return the shortest time of a few batches; of one only, where that is slow or takes long.
-
-    The shortest, for whatever else the machine does meanwhile only ever adds to it.
-    """
+def _seconds(engine: Engine, pixels: NDArray[np.uint8], give_up_after: float = float("inf")) -> float:
+    """Return the shortest time of a few batches: what else the machine does only ever adds to it."""
     taken: list[float] = []
     while len(taken) < _BATCHES and sum(taken) < BUDGET / 6:
         start = time.perf_counter()
         engine(pixels)
         taken.append(time.perf_counter() - start)
-        if taken[0] > hopeless:
+        if taken[0] > give_up_after:
             break
     return min(taken)
 
@@ -205,19 +198,19 @@ def _order() -> list[str]:
     return sorted(names, key=lambda name: name != "torch") if has_gpu() else names
 
 
-def _subject(backbone: "Backbone", readout: Readout) -> dict[str, Any]:
+def _subject(backbone: Backbone, taps: Taps) -> dict[str, Any]:
     return {
         **backbone.identity,
-        **readout.identity(backbone),
+        "taps": [tap.identity for tap in taps],
         **machine(),
         **versions("torch", "timm", "openvino", "onnxruntime"),
     }
 
 
-def _precision_subject(backbone: "Backbone", engine: str, readout: Readout) -> dict[str, Any]:
-    return {**_subject(backbone, readout), "engine": engine, "close": CLOSE}
+def _precision_subject(backbone: Backbone, engine: str, taps: Taps) -> dict[str, Any]:
+    return {**_subject(backbone, taps), "engine": engine, "close": CLOSE}
 
 
-def _make(engine: str, backbone: "Backbone", precision: str, readout: Readout) -> Engine:
-    made: Engine = import_module(f"zoo.engines.{engine}_engine").make(backbone, precision, readout)
+def _make(engine: str, backbone: Backbone, precision: str, taps: Taps) -> Engine:
+    made: Engine = import_module(f"zoo.engines.{engine}_engine").make(backbone, precision, taps)
     return made

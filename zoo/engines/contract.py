@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.engines.machine import has_bf16
 from zoo.errors import ZooError
 
 __all__ = ["BATCH", "ENGINES", "PRECISIONS", "Engine", "EngineError", "check", "installed", "offers"]
@@ -56,7 +57,7 @@ class Engine(Protocol):
 
 
 def check(engine: str, precision: str) -> None:
-    """Refuse an engine or a precision that cannot be had here.
+    """Refuse an engine or a precision that is not available here.
 
     Parameters
     ----------
@@ -68,12 +69,13 @@ def check(engine: str, precision: str) -> None:
     Raises
     ------
     EngineError
-        If one is unknown, the engine is not installed, or it does not compute in that precision.
+        If one is unknown, the engine is not installed, or it or this processor does not compute in that
+        precision.
     """
     if precision not in PRECISIONS:
-        raise EngineError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+        raise EngineError(f"There is no precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
     if engine not in ("auto", *ENGINES):
-        raise EngineError(f"There is no engine {engine!r}.", f"Choose one of auto, {', '.join(ENGINES)}.")
+        raise EngineError(f"There is no engine {engine!r}.", f"Choose from auto, {', '.join(ENGINES)}.")
     if engine != "auto" and not installed(engine):
         raise EngineError(
             f"The engine {engine} is not installed.",
@@ -83,6 +85,9 @@ def check(engine: str, precision: str) -> None:
         raise EngineError(
             f"The engine {engine} has no {precision}.", "Use --engine auto or --precision fp32."
         )
+    if precision == "bf16" and not has_bf16():
+        # Emulated, it takes some 20 times as long as fp32.
+        raise EngineError("This processor has no bf16 arithmetic.", "Use --precision fp32 or auto.")
     if precision == "int8" and not installed("openvino"):
         raise EngineError(
             "Only the engine openvino has int8, and it is not installed.",

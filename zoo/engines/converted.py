@@ -1,16 +1,14 @@
-"""Networks written in another engine's form: converted once, checked against torch, kept.
+"""Networks in another engine's format: converted once, checked against torch, kept.
 
-A converted network lies in the cache folder under a digest of everything it was made from, so that later
-runs need neither torch nor timm, and nothing that comes from anywhere else is ever loaded.
+A converted network is in the cache under a digest of everything it was made from, so that later runs need
+neither torch nor timm, and nothing that comes from anywhere else is ever loaded.
 """
 
 import io
 import json
 import logging
-import shutil
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,30 +17,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.cache.eviction import keep_within_limit
-from zoo.cache.folders import cache_folder, locked, writing
-from zoo.cache.lease import TEMPORARY, Hold
-from zoo.engines.bf16 import cuts, rounded_graph
+from zoo.backbone import Backbone
+from zoo.cache.folders import cache_errors, cache_folder, locked
+from zoo.cache.inventory import keep_within_limit
+from zoo.cache.lease import Lease
+from zoo.cache.notes import digest_of
 from zoo.engines.contract import Engine, EngineError
-from zoo.engines.notes import digest_of, versions
+from zoo.engines.machine import versions
 from zoo.engines.photographs import photographs
-from zoo.engines.readout import Readout
+from zoo.engines.precisions import round_kernels
+from zoo.engines.taps import FeatureTap
+from zoo.writing import atomic_folder
 
 if TYPE_CHECKING:
-    from zoo.backbone import Backbone
     from zoo.engines.graph import Graph
 
-__all__ = ["Form", "converted"]
+__all__ = ["ExportFormat", "converted"]
 
 # Raise it when what is written changes.
-_LAYOUT = 2
+_LAYOUT = 3
 
 
 @dataclass(frozen=True)
-class Form:
-    """An engine's own form of a network.
+class ExportFormat:
+    """An engine's own format for networks.
 
-    Parameters
+    Attributes
     ----------
     engine : str
         Whose it is.
@@ -54,36 +54,38 @@ class Form:
         Makes the engine, in fp32, from that folder.
     failures : tuple of exception types
         What the engine raises on a network that it cannot run.
-    divisible : bool
-        Whether the graph has the places to divide it at, `zoo.engines.bf16.cuts`, as its taps.
+    cuts : sequence of str
+        Stages whose outputs are outputs of the network too, behind the features.
     """
 
     engine: str
     packages: tuple[str, ...]
     write: "Callable[[Graph, NDArray[np.uint8], Path], None]"
-    load: Callable[[Path], Engine]
+    load: Callable[..., Engine]
     failures: tuple[type[Exception], ...]
-    divisible: bool = False
+    cuts: Sequence[str] = ()
 
 
-def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str = "fp32") -> Hold:
-    """Return the folder with a backbone in an engine's form, made if it was not there.
+def converted(
+    backbone: Backbone, taps: Sequence[FeatureTap], form: ExportFormat, precision: str = "fp32"
+) -> Lease:
+    """Return the folder with a backbone in an engine's format, made if it was not there.
 
     Parameters
     ----------
     backbone : Backbone
         The network.
-    readout : Readout
-        What is read of it.
-    form : Form
+    taps : sequence of FeatureTap
+        What is read of it, one output each.
+    form : ExportFormat
         How it is written.
     precision : str, optional
-        ``bf16`` for the graph of :func:`zoo.engines.bf16.rounded_graph`.
+        ``bf16`` for kernels rounded to bfloat16.
 
     Returns
     -------
-    Hold
-        On the folder: it stays there until the engine has read it.
+    Lease
+        On the folder, which stays there until the engine has read it.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str
     """
     made_from = {
         **backbone.identity,
-        **readout.identity(backbone),
+        "taps": [tap.identity for tap in taps],
         **versions(*form.packages),
         "engine": form.engine,
         "precision": precision,
@@ -101,46 +103,45 @@ def converted(backbone: "Backbone", readout: Readout, form: Form, precision: str
     folder = cache_folder("graphs") / digest_of(made_from)
     while True:
         try:
-            return Hold(folder)
-        except FileNotFoundError:  # Not made yet, or removed just now to keep the cache small.
-            with locked(folder.with_suffix(".lock")):
+            return Lease(folder)
+        except FileNotFoundError:  # Not made yet, or removed just now to keep the limit.
+            with locked(folder):
                 if not folder.exists():
-                    _convert(backbone, readout, form, made_from, folder)
+                    _convert(backbone, taps, form, made_from, folder)
             keep_within_limit(protect=[folder])
 
 
 def _convert(
-    backbone: "Backbone", readout: Readout, form: Form, made_from: dict[str, Any], folder: Path
+    backbone: Backbone,
+    taps: Sequence[FeatureTap],
+    form: ExportFormat,
+    made_from: dict[str, Any],
+    folder: Path,
 ) -> None:
-    """Write the network to `folder`, whole or not at all."""
+    from zoo.engines.fold import folded
     from zoo.engines.graph import Graph, evaluate
 
-    failures: tuple[type[Exception], ...] = (RuntimeError, *form.failures)
     pixels = photographs(backbone.preprocess)
     few = pixels[:2]
-    with writing(folder):
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=TEMPORARY, dir=folder.parent))
+    failures: tuple[type[Exception], ...] = (RuntimeError, *form.failures)
     try:
-        graph = Graph(backbone, readout.layers, readout.pool).eval()
+        graph = Graph(backbone, taps).eval()
         if made_from["precision"] == "bf16":
-            graph = rounded_graph(backbone, readout)
-        if form.divisible:
-            graph.taps = tuple(cuts(backbone, readout))
-        expected = evaluate(graph, few)
-        with _quiet():
-            form.write(graph, pixels, temporary)
-        _compare(form.load(temporary)(pixels)[: len(few)], expected, backbone.name, form.engine)
-        with writing(folder):
-            (temporary / "about.json").write_text(json.dumps(made_from, indent=1), encoding="utf-8")
-            temporary.chmod(0o755)  # mkdtemp makes it private, and caches are often shared.
-            temporary.rename(folder)
+            graph = folded(backbone, taps)
+            round_kernels(graph.network)
+        expected = np.concatenate(evaluate(graph, few), axis=1)
+        graph.cuts = tuple(form.cuts)
+        with cache_errors(folder), atomic_folder(folder) as made:
+            with _quiet():
+                form.write(graph, pixels, made)
+            engine = form.load(made, range(len(taps))) if form.cuts else form.load(made)
+            _compare(engine(pixels)[: len(few)], expected, backbone.name, form.engine)
+            (made / "about.json").write_text(json.dumps(made_from, indent=1), encoding="utf-8")
     except failures as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise EngineError(
             f"{form.engine} cannot convert {backbone.name} ({reason}).", "Use --engine torch."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _compare(got: NDArray[np.float32], expected: NDArray[np.float32], name: str, engine: str) -> None:

@@ -8,7 +8,8 @@ one batch, for the modules' names and order do not tell.
 
 import copy
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +17,11 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from zoo.backbone import Backbone
 from zoo.engines.contract import EngineError
 from zoo.engines.graph import Graph, evaluate
 from zoo.engines.photographs import photographs
-from zoo.engines.readout import Readout
-
-if TYPE_CHECKING:
-    from zoo.backbone import Backbone
+from zoo.engines.taps import FeatureTap
 
 __all__ = ["fold", "folded"]
 
@@ -31,14 +30,14 @@ _CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
 _NORMALISATIONS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
-def folded(backbone: "Backbone", readout: Readout) -> Graph:
+def folded(backbone: Backbone, taps: Sequence[FeatureTap]) -> Graph:
     """Return a backbone's graph with its normalisations folded, on a copy of the network.
 
     Parameters
     ----------
     backbone : Backbone
         Whose graph.
-    readout : Readout
+    taps : sequence of FeatureTap
         What is read.
 
     Returns
@@ -52,12 +51,12 @@ def folded(backbone: "Backbone", readout: Readout) -> Graph:
         If a layer's output has another shape than the backbone's description says.
     """
     pixels = photographs(backbone.preprocess)[:2]
-    plain = copy.deepcopy(Graph(backbone, readout.layers, readout.pool).eval())
-    expected = evaluate(plain, pixels)
+    plain = copy.deepcopy(Graph(backbone, taps).eval())
+    expected = np.concatenate(evaluate(plain, pixels), axis=1)
     graph = copy.deepcopy(plain)
     try:
         fold(graph.network, torch.zeros(1, 3, *backbone.preprocess.input_size))
-        got = evaluate(graph, pixels)
+        got = np.concatenate(evaluate(graph, pixels), axis=1)
     except (RuntimeError, AttributeError, EngineError):
         return plain  # A network that looks into its normalisations itself.
     largest = max(float(np.abs(expected).max()), 1e-12)

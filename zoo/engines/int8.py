@@ -5,9 +5,10 @@ on photographs that are always the same, so that features stay a function of net
 A rounded kernel's response is off by about the same for every image: the rounding errors times the mean input
 of each channel, which those photographs tell, and that is subtracted again.
 
-EfficientNet-Lite0's first depthwise convolution does not bear it: with its stem and first stage in float32
+EfficientNet-Lite0's first depthwise convolution loses too much: with its stem and first stage in float32
 the worst photograph's features had a cosine of 0.997 with those of float32, all in int8 0.96 (0.92 without
-the subtraction). As with bf16 (:mod:`zoo.engines.bf16`), the fewest stages stay float32 that make it close.
+the subtraction). As with bf16 (:mod:`zoo.engines.precisions`), the fewest stages stay float32 that make it
+close.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -47,12 +48,13 @@ def quantise(network: "openvino.Model", front: "openvino.Model | None", pixels: 
     """
     spared = {node.get_friendly_name() for node in front.get_ops()} if front else set()
     layers = [node for node in _layers(network) if node.get_friendly_name() not in spared]
-    inputs = {_key(_source(layer)): _source(layer) for layer in layers}
+    sources = [_source(layer) for layer in layers]
+    inputs = {_key(source): source for source in sources}
     ranges = _ranges(network, list(inputs.values()), pixels)
-    for layer in layers:
-        _round_weights(layer, mean=ranges[_key(_source(layer))][2])
     for key, value in inputs.items():
         _round_activations(value, *ranges[key][:2])
+    for layer, source in zip(layers, sources, strict=True):
+        _round_weights(layer, mean=ranges[_key(source)][2])
     network.validate_nodes_and_infer_types()
 
 
@@ -143,9 +145,9 @@ def _round_weights(layer: Any, mean: Array) -> None:
     else:
         shift = error @ mean if by_rows else mean @ error
     targets = list(layer.output(0).get_target_inputs())
-    mended = opset13.subtract(layer.output(0), opset13.constant(shift.astype(np.float32)))
+    corrected = opset13.subtract(layer.output(0), opset13.constant(shift.astype(np.float32)))
     for target in targets:
-        target.replace_source_output(mended.output(0))
+        target.replace_source_output(corrected.output(0))
     # 255 levels: as many below zero as above.
     layer.input(1).replace_source_output(_rounded(given, -largest, largest, 255))
 

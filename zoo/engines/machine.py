@@ -4,11 +4,13 @@ import ctypes.util
 import os
 import platform
 import sys
+from contextlib import suppress
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["has_bf16", "has_gpu", "has_int8", "machine"]
+__all__ = ["has_bf16", "has_gpu", "has_int8", "machine", "versions"]
 
 
 @lru_cache(maxsize=1)
@@ -53,6 +55,15 @@ def has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _cpuinfo(key: str) -> str:

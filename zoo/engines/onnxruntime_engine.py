@@ -1,5 +1,6 @@
 """ONNX Runtime: fast in float32 on every processor, and the lightest to install."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,9 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
 from zoo.engines.contract import EngineError
-from zoo.engines.converted import Form, converted
+from zoo.engines.converted import ExportFormat, converted
 from zoo.engines.machine import machine
-from zoo.engines.readout import Readout
+from zoo.engines.taps import FeatureTap
 
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
@@ -19,6 +20,14 @@ __all__ = ["ONNXRuntimeEngine", "make"]
 
 _FILE = "graph.onnx"
 _ERRORS_ONLY = 3
+_FAILURES = (
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "NotImplemented",
+    "RuntimeException",
+)
 
 
 class ONNXRuntimeEngine:
@@ -46,11 +55,11 @@ class ONNXRuntimeEngine:
 
     def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Turn `BATCH` images, (BATCH, height, width, 3), into features, (BATCH, width)."""
-        features: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        features: NDArray[np.float32] = np.concatenate(self._session.run(None, {self._input: batch}), axis=1)
         return features
 
 
-def make(backbone: Backbone, precision: str, readout: Readout) -> ONNXRuntimeEngine:
+def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> ONNXRuntimeEngine:
     """Make the engine ready for a backbone, converting the network if that was not done before.
 
     Raises
@@ -63,20 +72,12 @@ def make(backbone: Backbone, precision: str, readout: Readout) -> ONNXRuntimeEng
     # ONNX Runtime's exceptions share no base class.
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    names = (
-        "Fail",
-        "InvalidArgument",
-        "InvalidGraph",
-        "InvalidProtobuf",
-        "NotImplemented",
-        "RuntimeException",
-    )
-    failures = tuple(getattr(state, name) for name in names)
+    failures = tuple(getattr(state, name) for name in _FAILURES)
     packages = ("onnxruntime", "onnx", "onnxscript", "torch", "timm")
-    form = Form("onnxruntime", packages, _write, ONNXRuntimeEngine, failures)
-    held = converted(backbone, readout, form)
+    form = ExportFormat("onnxruntime", packages, _write, ONNXRuntimeEngine, failures)
+    lease = converted(backbone, taps, form)
     try:
-        return ONNXRuntimeEngine(held.folder)
+        return ONNXRuntimeEngine(lease.folder)
     except failures as error:
         raise EngineError(
             f"ONNX Runtime cannot run {backbone.name} ({str(error).splitlines()[0]}).", "Use --engine torch."

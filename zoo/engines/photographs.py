@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 
-from zoo.images.decode import Preprocess, open_image
+from zoo.images.decode import open_image
+from zoo.images.preprocess import Preprocess
 
-__all__ = ["others", "photographs"]
+__all__ = ["calibration_photographs", "photographs"]
 
 
 @lru_cache(maxsize=1)
@@ -36,7 +37,7 @@ def photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
     return np.stack([preprocess(window) for pair in zip(*half, strict=True) for window in pair])
 
 
-def others(preprocess: Preprocess) -> NDArray[np.uint8]:
+def calibration_photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
     """Return twice `BATCH` images, none of which is one of `photographs`.
 
     Parameters

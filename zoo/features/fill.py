@@ -1,4 +1,4 @@
-"""Images into stores: read, decode in threads, batch, compute, keep.
+"""From images to stored features: read, decode in threads, batch, compute, store.
 
 Each image is read and decoded while the engine works on the batch before; what the stores already have is
 not decoded at all. In memory are paths and digests, some dozens of pictures and one batch of rows, however
@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,25 +18,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.engines import BATCH
-from zoo.features.spaces import BackboneSpace, Space, prepared
-from zoo.features.store import DamagedRecord, FeatureStore
-from zoo.images.decode import Source, UnreadableImage, read_file
+from zoo.features.spaces import Space, prepared
+from zoo.features.store import BlockStores, DamagedRecord
+from zoo.images.decode import EncodedImage, UnreadableImage, read_file
 from zoo.parallel import in_order
 from zoo.progress import progress
 
-__all__ = ["Filled", "FillingInterrupted", "fill"]
+__all__ = ["Extraction", "ExtractionInterrupted", "compute"]
 
 #: Rows read from a store at a time.
 CHUNK = 1024
 
 
-class FillingInterrupted(KeyboardInterrupt):
-    """Somebody pressed Ctrl-C; says how much of the work is kept."""
+class ExtractionInterrupted(KeyboardInterrupt):
+    """Raised on Ctrl-C; its message says how much of the work is kept."""
 
 
 @dataclass
-class Filled:
-    """Images whose rows are in the stores.
+class Extraction:
+    """Images whose rows are stored.
 
     Attributes
     ----------
@@ -44,7 +45,7 @@ class Filled:
     digests : list of str
         SHA-256 of their bytes.
     kept : (n,) int array
-        Their places in what was asked.
+        Their places in the request.
     skipped : dict of int to UnreadableImage
         Why the image at a place could not be read.
     computed : int
@@ -53,8 +54,8 @@ class Filled:
         What that took.
     spaces : sequence of Space
         What was computed.
-    stores : sequence of FeatureStore
-        Where it is, one a space.
+    stores : sequence of BlockStores
+        Where it is stored, one a space.
     """
 
     paths: list[Path]
@@ -64,7 +65,7 @@ class Filled:
     computed: int
     seconds: float
     spaces: Sequence[Space]
-    stores: Sequence[FeatureStore]
+    stores: Sequence[BlockStores]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -92,16 +93,29 @@ class Filled:
             try:
                 yield self.stores[space].take(self.digests[part])
             except DamagedRecord:
-                # The store has forgotten what was damaged, so it is computed anew.
-                again = _fill(self.paths[part], self.spaces, self.stores)
+                # The store has forgotten what was damaged, so it is computed again.
+                again = _compute(self.paths[part], self.spaces, self.stores)
                 if again.skipped:
                     raise next(iter(again.skipped.values())) from None
                 self.computed += again.computed
                 yield self.stores[space].take(self.digests[part])
 
+    @cached_property
+    def matrices(self) -> list[NDArray[Any]]:
+        """All rows of each space, (n, width), in memory."""
+        matrices = []
+        for place, space in enumerate(self.spaces):
+            X = np.empty((len(self), space.width), space.dtype)
+            start = 0
+            for rows in self.rows(place):
+                X[start : start + len(rows)] = rows
+                start += len(rows)
+            matrices.append(X)
+        return matrices
 
-def fill(paths: Sequence[Path], spaces: Sequence[Space]) -> Filled:
-    """Compute what the stores of some spaces lack of some images.
+
+def compute(paths: Sequence[Path], spaces: Sequence[Space]) -> Extraction:
+    """Compute spaces over the same images, taking from the stores what is there.
 
     Parameters
     ----------
@@ -112,40 +126,42 @@ def fill(paths: Sequence[Path], spaces: Sequence[Space]) -> Filled:
 
     Returns
     -------
-    Filled
+    Extraction
         An image that cannot be read costs only itself.
 
     Raises
     ------
-    FillingInterrupted
+    ExtractionInterrupted
         On Ctrl-C; whole batches that were computed are kept.
     """
-    return _fill(paths, spaces, None)
+    return _compute(paths, spaces, None)
 
 
-def _fill(paths: Sequence[Path], spaces: Sequence[Space], stores: Sequence[FeatureStore] | None) -> Filled:
+def _compute(
+    paths: Sequence[Path], spaces: Sequence[Space], stores: Sequence[BlockStores] | None
+) -> Extraction:
     digests, skipped = _digests(paths)
     by_digest: dict[str, int] = {}
     for place, digest in digests.items():
         by_digest.setdefault(digest, place)
     if stores is None:
-        _expect(spaces, len(by_digest))  # A precision that is not settled yet is settled by the next line.
-        stores = [
-            FeatureStore(space.identity, space.width, getattr(space, "dtype", np.float32)) for space in spaces
-        ]
-    job = _Job(paths, digests, spaces, stores, [store.missing(list(by_digest)) for store in stores])
+        # To ask for an identity may settle a precision, for which engines are made.
+        _expect(spaces, [len(by_digest)] * len(spaces))
+        stores = [BlockStores(space.blocks, space.dtype) for space in spaces]
+    missing = [store.missing(list(by_digest)) for store in stores]
+    job = _Job(paths, digests, spaces, stores, missing)
     work = [place for digest, place in by_digest.items() if job.lacks(digest)]
-    _expect(spaces, len(work))
+    _expect(spaces, [len(lacking) for lacking in missing])
     start = perf_counter()
     try:
         faults = job.run(work)
     except KeyboardInterrupt:
-        raise FillingInterrupted(_how_much(stores, list(by_digest))) from None
+        raise ExtractionInterrupted(_how_much(stores, list(by_digest))) from None
     for place, digest in digests.items():
         if (first := by_digest[digest]) in faults:
             skipped[place] = UnreadableImage(str(paths[place]), faults[first].reason, faults[first].next_step)
     kept = [place for place in digests if place not in skipped]
-    return Filled(
+    return Extraction(
         paths=[paths[place] for place in kept],
         digests=[digests[place] for place in kept],
         kept=np.array(kept, dtype=np.int64),
@@ -157,14 +173,15 @@ def _fill(paths: Sequence[Path], spaces: Sequence[Space], stores: Sequence[Featu
     )
 
 
-def _expect(spaces: Sequence[Space], n_images: int) -> None:
+def _expect(spaces: Sequence[Space], counts: Sequence[int]) -> None:
     """Tell engines how much there is to do, so that `auto` knows whether timing them pays."""
     for space in spaces:
-        if isinstance(space, BackboneSpace):
-            space.expected_images = n_images
+        space.base.expected_images = 0
+    for space, count in zip(spaces, counts, strict=True):
+        space.base.expected_images = (space.base.expected_images or 0) + count
 
 
-def _how_much(stores: Sequence[FeatureStore], digests: list[str]) -> str:
+def _how_much(stores: Sequence[BlockStores], digests: list[str]) -> str:
     lacking = set().union(*(store.missing(digests) for store in stores))
     return f"{len(digests) - len(lacking)} of {len(digests)} images are kept; run it again to go on."
 
@@ -205,7 +222,7 @@ class _Job:
     paths: Sequence[Path]
     digests: dict[int, str]
     spaces: Sequence[Space]
-    stores: Sequence[FeatureStore]
+    stores: Sequence[BlockStores]
     missing: Sequence[set[str]]
 
     def lacks(self, digest: str) -> bool:
@@ -230,15 +247,15 @@ class _Job:
         return faults
 
     def _decode(self, place: int) -> list[NDArray[np.uint8] | None] | UnreadableImage:
-        """Return an image as each space wants it, None for those that have it already."""
+        """Return an image as each space needs it, None for those that have it already."""
         path, digest = self.paths[place], self.digests[place]
         try:
             content = read_file(path)
             if hashlib.sha256(content).hexdigest() != digest:
                 raise UnreadableImage(str(path), "changed while it was read", "Run the command again.")
-            source = Source(content, str(path))
+            image = EncodedImage(content, str(path))
             return [
-                prepared(space, source) if digest in lacking else None
+                prepared(space, image) if digest in lacking else None
                 for space, lacking in zip(self.spaces, self.missing, strict=True)
             ]
         except UnreadableImage as error:
@@ -248,7 +265,7 @@ class _Job:
 class _Batch:
     """Collects prepared images until there are enough to run, then stores their features."""
 
-    def __init__(self, space: Space, store: FeatureStore) -> None:
+    def __init__(self, space: Space, store: BlockStores) -> None:
         self._space = space
         self._store = store
         self._digests: list[str] = []

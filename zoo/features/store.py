@@ -5,13 +5,11 @@ two append-only files of fixed-size records: ``digests.bin`` holds the SHA-256 o
 ``rows.bin`` its features with a checksum. Record i of one belongs to record i of the other. A row is
 written before its digest, so that a process killed half-way leaves at worst a tail without a digest,
 which the next writer cuts off. Writers take a lock; readers need none. While a store is open, nobody
-removes it (:class:`zoo.cache.lease.Hold`); still, records are checked when they are read, so that not even a
+removes it (:class:`zoo.cache.lease.Lease`); still, records are checked when they are read, so that not even a
 folder that was deleted by hand and filled anew gives an image another's features.
 """
 
-import hashlib
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from zoo.cache.eviction import asked_limit, keep_within_limit
-from zoo.cache.folders import cache_root, locked, writing
-from zoo.cache.lease import TEMPORARY, Hold
+from zoo.cache.folders import cache_errors, cache_folder, locked
+from zoo.cache.inventory import keep_within_limit, size_limit
+from zoo.cache.lease import Lease
+from zoo.cache.notes import digest_of
+from zoo.writing import write_text
 
-__all__ = ["DamagedRecord", "FeatureStore"]
+__all__ = ["BlockStores", "DamagedRecord", "FeatureStore"]
 
 _DIGEST = np.dtype("V32")
 
@@ -55,13 +55,12 @@ class FeatureStore:
     """
 
     def __init__(self, identity: dict[str, Any], width: int, dtype: DTypeLike = np.float32) -> None:
-        asked_limit()  # An unreadable one shall be known before anything is computed.
+        size_limit()  # An unreadable one is reported before anything is computed.
         self._dtype = np.dtype(dtype)
         if self._dtype != np.float32:
             identity = {**identity, "kept": self._dtype.name}
-        described = json.dumps(identity, sort_keys=True)
-        self.folder = cache_root() / "features" / hashlib.sha256(described.encode()).hexdigest()[:24]
-        self._hold = Hold(self.folder, create=True)
+        self.folder = cache_folder("features") / digest_of(identity)
+        self._lease = Lease(self.folder, create=True)
         self.width = width
         self._record = np.dtype([("x", self._dtype, (width,)), ("crc", np.uint32)])
         self._digests = self.folder / "digests.bin"
@@ -71,8 +70,8 @@ class FeatureStore:
         self._unseen = _LOOK_EVERY  # Bytes since the last look; the first writing has one.
         about = self.folder / "about.json"
         if not about.exists():
-            with writing(self.folder):
-                _write_whole(about, json.dumps({**identity, "width": width}, indent=1, sort_keys=True))
+            with cache_errors(self.folder):
+                write_text(about, json.dumps({**identity, "width": width}, indent=1, sort_keys=True))
         self._refresh()
 
     def missing(self, digests: Sequence[str]) -> set[str]:
@@ -91,7 +90,7 @@ class FeatureStore:
         Returns
         -------
         (n, width) array of the store's data type
-            In the order asked.
+            In the order requested.
 
         Raises
         ------
@@ -139,7 +138,7 @@ class FeatureStore:
         # What is beyond a small type's range, which no trained network gives, becomes its limit.
         records["x"] = np.clip(X, limits.min, limits.max) if self._dtype != np.float32 else X
         records["crc"] = [zlib.crc32(row.tobytes()) for row in records["x"]]
-        with locked(self.folder / "lock"), writing(self.folder):
+        with locked(self._rows), cache_errors(self.folder):
             count = self._count()
             self._append(self._rows, count * self._record.itemsize, records.tobytes())
             self._append(self._digests, count * 32, b"".join(bytes.fromhex(d) for d in digests))
@@ -176,8 +175,34 @@ class FeatureStore:
             file.write(content)
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that no other process ever sees half of it."""
-    temporary = path.with_suffix(f".{os.getpid()}{TEMPORARY}")
-    temporary.write_text(text)
-    temporary.replace(path)
+class BlockStores:
+    """The stores of the blocks that a space's rows consist of; each block is kept once, whoever computed it.
+
+    Parameters
+    ----------
+    blocks : list of (dict, int)
+        The identity and width of each.
+    dtype : data type
+        What they are kept as.
+    """
+
+    def __init__(self, blocks: Sequence[tuple[dict[str, Any], int]], dtype: DTypeLike) -> None:
+        self.stores = [FeatureStore(identity, width, dtype) for identity, width in blocks]
+        self._ends = np.cumsum([store.width for store in self.stores]).tolist()
+
+    def missing(self, digests: Sequence[str]) -> set[str]:
+        """Return those of the hexadecimal `digests` of which a block is missing."""
+        return set().union(*(store.missing(digests) for store in self.stores))
+
+    def take(self, digests: Sequence[str]) -> NDArray[Any]:
+        """Return rows that are here, as :meth:`FeatureStore.take` does."""
+        parts = [store.take(digests) for store in self.stores]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+        """Store rows, as :meth:`FeatureStore.add` does; each block where it is missing."""
+        for store, part in zip(self.stores, np.split(X, self._ends[:-1], axis=1), strict=True):
+            lacking = store.missing(digests)
+            places = [place for place, digest in enumerate(digests) if digest in lacking]
+            if places:
+                store.add([digests[place] for place in places], np.ascontiguousarray(part[places]))

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from zoo.backbone import load
+from zoo.features.extract import extract
+
 __all__ = ["FeatureExtractor"]
 
 
@@ -21,8 +24,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         A name for :func:`zoo.load`.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
-    layers, pool, exact_decoding : optional
-        As in :class:`zoo.features.spaces.BackboneSpace`; several layers stand side by side.
+    features, pool, exact_decoding : optional
+        As in :class:`zoo.features.spaces.BackboneSpace`; several taps stand side by side.
 
     Attributes
     ----------
@@ -41,28 +44,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         model: str = "efficientnet_lite0",
         engine: str = "auto",
         precision: str = "fp32",
-        layers: str | Sequence[str] = (),
+        features: str | Sequence[str] = "last",
         pool: str = "avg",
         exact_decoding: bool = False,
     ) -> None:
         self.model = model
         self.engine = engine
         self.precision = precision
-        self.layers = layers
+        self.features = features
         self.pool = pool
         self.exact_decoding = exact_decoding
 
     def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> "FeatureExtractor":
         """Make the network ready; nothing is learned from `X`."""
-        from zoo.backbone import load
-
         self.backbone_ = load(self.model)
         return self
 
     def transform(self, X: Sequence[str | os.PathLike[str]]) -> NDArray[np.float32]:
         """Return the features of the images at the paths `X`, shape (n, number of features)."""
-        from zoo.features.extract import extract
-
         check_is_fitted(self)
         options = {name: value for name, value in self.get_params().items() if name != "model"}
         return extract(self.backbone_, X, **options).X

@@ -1,16 +1,14 @@
-"""Reading a registry file so that every fault is told with its line."""
+"""Reading a registry file: every fault is reported with its line."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from zoo.errors import RegistryError
-
-if TYPE_CHECKING:
-    from zoo.registry.registry import Entry
+from zoo.registry.entry import Entry
 
 __all__ = ["read_entries"]
 
@@ -46,7 +44,7 @@ class _Marked:
             line = key_node.start_mark.line + 1
             if key in values:
                 # YAML would silently let the last one count.
-                self.faults.append((line, f"{key} stands here for the second time"))
+                self.faults.append((line, f"{key} is given twice"))
             self.lines[(*place, key)] = line
             values[key] = self.value(value_node, (*place, key), loader)
         return values
@@ -58,7 +56,7 @@ class _Marked:
         return self.lines.get(place, 1)
 
 
-def read_entries(path: Path) -> tuple["Entry", ...]:
+def read_entries(path: Path) -> tuple[Entry, ...]:
     """Return the entries of a registry file.
 
     Parameters
@@ -114,9 +112,7 @@ def _models(path: Path, marked: _Marked) -> list[Any]:
     return document["models"]
 
 
-def _entry(model: Any, place: Place, marked: _Marked, folder: Path) -> "Entry | None":
-    from zoo.registry.registry import Entry
-
+def _entry(model: Any, place: Place, marked: _Marked, folder: Path) -> Entry | None:
     if not isinstance(model, dict):
         marked.faults.append(
             (marked.line(place), "an entry is a mapping with name, architecture and sources")
@@ -134,11 +130,11 @@ def _entry(model: Any, place: Place, marked: _Marked, folder: Path) -> "Entry | 
         for fault in error.errors():
             at = fault["loc"]
             if at == ("sources",) and fault["type"] == "too_short" and written:
-                continue  # pydantic counts the valid ones; what is wrong with the others is told already.
+                continue  # pydantic counts the valid ones; what is wrong with the others is reported already.
             if fault["type"] == "union_tag_not_found":
-                continue  # Told by _source, which knows what the file says.
-            told = _told(".".join(map(str, at)), fault["type"], fault["msg"])
-            marked.faults.append((marked.line((*place, *at)), f"{label}: {told}"))
+                continue  # Reported by _source, which knows what the file says.
+            described = _described(".".join(map(str, at)), fault["type"], fault["msg"])
+            marked.faults.append((marked.line((*place, *at)), f"{label}: {described}"))
         return None
 
 
@@ -155,8 +151,8 @@ def _source(item: Any, place: Place, label: str, marked: _Marked, folder: Path) 
     return {**fields, "kind": kind}
 
 
-def _told(where: str, kind: str, message: str) -> str:
-    """Say what is wrong in the words of the file rather than of the validator."""
+def _described(where: str, kind: str, message: str) -> str:
+    """Describe a fault in the words of the file rather than of the validator."""
     if kind == "extra_forbidden":
         return f"unknown key {where}"
     if kind == "missing":
@@ -169,4 +165,4 @@ def _told(where: str, kind: str, message: str) -> str:
 def _error(path: Path, faults: list[tuple[int, str]]) -> RegistryError:
     count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
     listing = "\n".join(f"  line {line}: {text}" for line, text in sorted(faults))
-    return RegistryError(f"The registry {path} has {count}:\n{listing}\n", "Mend the lines named above.")
+    return RegistryError(f"The registry {path} has {count}:\n{listing}\n", "Fix the lines named above.")

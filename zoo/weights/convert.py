@@ -11,7 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from zoo.cache.folders import writing
 from zoo.errors import WeightsError
 from zoo.weights.keymaps import rename
 
@@ -43,31 +42,34 @@ def write_model_folder(
     weights : Path
         A ``.safetensors`` file or a pickle, which is read with ``weights_only=True``.
     architecture : str
-        timm's name of the network; not looked at where `config` is given.
+        timm's name of the network; unused if `config` is given.
     keymap : str or None
         How the file's names become timm's.
     config : Path or None
         The ``config.json`` that came with the weights, where that says what the network is.
     notes : dict
-        What else ``config.json`` shall hold, at its top level.
+        What else ``config.json`` holds, at its top level.
 
     Raises
     ------
+    OSError
+        If the folder cannot be written.
     WeightsError
         If the file cannot be read, does not fit the network exactly, or holds NaN or infinities.
     """
+    import torch
     from timm.models import save_for_hf
 
-    if config is not None:
-        model = _from_config(weights, config)
-    else:
-        model = _from_architecture(weights, architecture, keymap)
-    _demand_finite(model, weights)
+    with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
+        if config is not None:
+            model = _from_config(weights, config)
+        else:
+            model = _from_architecture(weights, architecture, keymap)
+    _check_finite(model, weights)
     # What was loaded is now the model's own; in the configuration it would only be written out again.
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
-    with writing(folder):
-        save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
     # safetensors lets nobody but the owner read what it writes, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
@@ -121,7 +123,7 @@ def _misfit(weights: Path, architecture: str, error: Exception) -> WeightsError:
     return WeightsError(f"{weights} does not fit {architecture}: {error}.", _OTHER_WEIGHTS)
 
 
-def _demand_finite(model: Any, weights: Path) -> None:
+def _check_finite(model: Any, weights: Path) -> None:
     # Neither safetensors nor torch looks, and one NaN makes every feature of every image NaN.
     broken = [
         name

@@ -1,10 +1,9 @@
 """SHA-256 of files, without reading a large file twice."""
 
 import hashlib
-import json
 from pathlib import Path
 
-from zoo.cache.folders import cache_folder, writing
+from zoo.cache.notes import recall, remember
 
 __all__ = ["remembered_sha256", "sha256_of", "tensors_sha256"]
 
@@ -43,19 +42,12 @@ def remembered_sha256(path: Path) -> str:
     """
     path = path.resolve()
     status = path.stat()
-    seen = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-    name = hashlib.sha256(str(path).encode()).hexdigest()[:32]
-    note = cache_folder("digests") / f"{name}.json"
-    try:
-        remembered = json.loads(note.read_text(encoding="utf-8"))
-        if {key: remembered[key] for key in seen} == seen:
-            return str(remembered["sha256"])
-    except (OSError, ValueError, KeyError):
-        pass  # No note, or one that was cut short: the file itself answers.
-    digest = sha256_of(path)
-    with writing(note):
-        note.write_text(json.dumps({**seen, "sha256": digest}), encoding="utf-8")
-    return digest
+    subject = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+    note = recall(subject)
+    if note is None:
+        note = {"sha256": sha256_of(path)}
+        remember(subject, note)
+    return str(note["sha256"])
 
 
 def tensors_sha256(path: Path, without: str) -> str:

@@ -1,9 +1,9 @@
 """Files from the Hugging Face Hub, checked against the digest the Hub itself states.
 
 The Hub's client checks the size of a download but not its hash, tries for half a minute where there is
-no network, and reports two dozen kinds of trouble. This module asks once, checks the hash, and tells
-two things apart: a file that *cannot be had* (`Unavailable`, so another source may be tried) and a
-file that *is not what it should be* (`WeightsError`, which ends the matter).
+no network, and raises two dozen kinds of errors. This module asks once, checks the hash, and raises two:
+`Unavailable`, after which another source may be tried, and `WeightsError` for a file that is not what it
+should be.
 """
 
 import hashlib
@@ -106,7 +106,7 @@ def cached(repo: str, file: str, revision: str) -> HubFile | None:
 def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubFile:
     """Return a file of a Hub repository, downloading it if need be.
 
-    ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` are honoured, as the client does.
+    The client's ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` apply.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubF
     Raises
     ------
     Unavailable
-        If it cannot be had here and now.
+        If it is unavailable here and now.
     WeightsError
         If what came is not what the Hub says it should be.
     """
@@ -151,9 +151,9 @@ def _download(repo: str, file: str, revision: str) -> HubFile:
         stated = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=_TIMEOUT_SECONDS)
         if stated.etag is None or stated.commit_hash is None:
             raise Unavailable(f"{_host()} answered, but not as a Hub does", "check HF_ENDPOINT")
-        _progress_only_for_people()
         # The first download of a branch leaves the note that lets `cached` find it by the branch's name.
-        path = Path(hf_hub_download(repo, file, revision=revision, etag_timeout=_TIMEOUT_SECONDS))
+        with _progress_on_terminals_only():
+            path = Path(hf_hub_download(repo, file, revision=revision, etag_timeout=_TIMEOUT_SECONDS))
     if stated.commit_hash not in path.parts:
         raise Unavailable(f"{repo} was changed while it was downloaded", "run the same command again")
     return HubFile(path, _verified(path, stated.etag), stated.commit_hash)
@@ -174,7 +174,7 @@ def _verified(path: Path, stated: str) -> str:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise WeightsError(
-            f"{path.name} was damaged on its way from {_host()}: its digest is {measured}, not {stated}.",
+            f"{path.name} was damaged during the download: its digest is {measured}, not {stated}.",
             "The damaged file has been removed; run the same command again.",
         )
     return sha256
@@ -186,11 +186,18 @@ def _host() -> str:
     return str(constants.ENDPOINT)
 
 
-def _progress_only_for_people() -> None:
-    from huggingface_hub.utils import disable_progress_bars
+@contextmanager
+def _progress_on_terminals_only() -> Iterator[None]:
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 @contextmanager

@@ -1,32 +1,30 @@
-"""From an entry to weights on this machine: found, verified, and readied in timm's own form.
+"""From an entry to weights on this machine: found, verified, and written in timm's own layout.
 
 `ready` is what the rest of the project calls. The first call for some weights finds the file, checks
 its SHA-256, and writes a folder that timm can load; every later call finds that folder in
 milliseconds, without torch or timm.
 """
 
-import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.cache.folders import cache_folder, writing
+from zoo.cache.folders import cache_errors, cache_folder, locked
+from zoo.cache.notes import recall, remember
 from zoo.errors import WeightsError
-from zoo.registry.registry import Entry, HubSource, PackageSource, PathSource
+from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource, Source
 from zoo.weights.digests import remembered_sha256, sha256_of
 from zoo.weights.hub import Unavailable
+from zoo.writing import atomic_folder
 
 __all__ = ["ReadyModel", "WeightsFile", "available", "locate", "ready"]
 
 _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 
-# Goes into the name of a readied folder's note: raise it when what such a folder holds changes.
+# Raise it when what a folder holds changes.
 _LAYOUT = 1
 
 
@@ -50,7 +48,7 @@ class WeightsFile:
 
     path: Path
     sha256: str
-    source: HubSource | PackageSource | PathSource
+    source: Source
     architecture: str
     config: Path | None = None
 
@@ -77,8 +75,8 @@ class ReadyModel:
 def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
     """Return an entry's pretrained network as a folder in timm's layout.
 
-    The folder is made once for each digest. A folder or branch of the Hub that was readied once is not
-    asked for again, so that the same name gives the same bytes on this machine.
+    The folder is made once for each digest. A file or branch of the Hub that was downloaded once is not
+    requested again, so that the same name gives the same bytes on this machine.
 
     Parameters
     ----------
@@ -105,7 +103,7 @@ def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
     if not folder.is_dir():
         _make(folder, weights, entry)
     if isinstance(weights.source, HubSource):
-        _remember(entry, weights)
+        _remember(entry, weights.source, weights)
     # Two names may share a folder; each caller reads the name that was asked for.
     return ReadyModel(folder, {**_read_config(folder), "entry": entry.name}, weights.sha256)
 
@@ -134,14 +132,14 @@ def locate(entry: Entry, offline: bool = False) -> WeightsFile:
     failures: list[Unavailable] = []
     for source in entry.sources:
         if isinstance(source, HubSource) and any(failure.unreachable for failure in failures):
-            continue  # The Hub has just been found out of reach; waiting for it twice helps nobody.
+            continue  # The Hub could not be reached just now; waiting for it twice helps nobody.
         try:
             return _from_source(entry, source, offline)
         except Unavailable as failure:
             failures.append(failure)
     reasons = "; ".join(failure.reason for failure in failures)
     remedies = ", or ".join(dict.fromkeys(failure.remedy for failure in failures))
-    raise WeightsError(f"The weights of {entry.name} cannot be had: {reasons}.", f"What helps: {remedies}.")
+    raise WeightsError(f"The weights of {entry.name} are unavailable: {reasons}.", f"What helps: {remedies}.")
 
 
 def available(entry: Entry) -> bool:
@@ -160,14 +158,14 @@ def available(entry: Entry) -> bool:
     return any(_on_this_machine(entry, source) for source in entry.sources)
 
 
-def _from_source(entry: Entry, source: HubSource | PackageSource | PathSource, offline: bool) -> WeightsFile:
+def _from_source(entry: Entry, source: Source, offline: bool) -> WeightsFile:
     if isinstance(source, HubSource):
         return _from_hub(entry, source, offline)
     if isinstance(source, PackageSource):
         path = _package_file(source)
         # Not remembered: whoever replaces a package's file can also keep its date, and this takes 20 ms.
         sha256 = sha256_of(path)
-        _demand_digest(path, sha256, source.sha256)
+        _check_digest(path, sha256, source.sha256)
         return WeightsFile(path, sha256, source, entry.architecture)
     return _from_path(entry, source)
 
@@ -178,7 +176,7 @@ def _from_path(entry: Entry, source: PathSource) -> WeightsFile:
     if not path.is_file():
         raise Unavailable(f"there is no file {path}", f"put the weights at {path}")
     sha256 = remembered_sha256(path)
-    _demand_digest(path, sha256, source.sha256)
+    _check_digest(path, sha256, source.sha256)
     if not is_folder:
         return WeightsFile(path, sha256, source, entry.architecture)
     config = _read_config(source.file)
@@ -199,7 +197,7 @@ def _from_hub(entry: Entry, source: HubSource, offline: bool) -> WeightsFile:
         config = hub.fetch(source.repo, _CONFIG, source.revision, offline=offline).path
         architecture = _read_config(config.parent)["architecture"]
     file = hub.fetch(source.repo, source.file, source.revision, offline=offline)
-    _demand_digest(file.path, file.sha256, source.sha256)
+    _check_digest(file.path, file.sha256, source.sha256)
     return WeightsFile(file.path, file.sha256, source, architecture, config)
 
 
@@ -214,16 +212,16 @@ def _package_file(source: PackageSource) -> Path:
     return path
 
 
-def _demand_digest(path: Path, measured: str, expected: str | None) -> None:
+def _check_digest(path: Path, measured: str, expected: str | None) -> None:
     if expected is not None and measured != expected:
         raise WeightsError(
-            f"{path} is not the file the registry means: its SHA-256 is {measured}, not {expected}.",
+            f"{path} is not the file that the registry describes: its SHA-256 is {measured}, not {expected}.",
             "If you trust the new file, put its digest into your own registry (--registry); "
             "otherwise remove the file or reinstall its package.",
         )
 
 
-def _on_this_machine(entry: Entry, source: HubSource | PackageSource | PathSource) -> bool:
+def _on_this_machine(entry: Entry, source: Source) -> bool:
     if isinstance(source, PathSource):
         return source.file.exists()
     if isinstance(source, PackageSource):
@@ -239,53 +237,44 @@ def _on_this_machine(entry: Entry, source: HubSource | PackageSource | PathSourc
 
 
 def _make(folder: Path, weights: WeightsFile, entry: Entry) -> None:
-    """Write a readied folder whole: beside its place first, then renamed into it."""
-    from filelock import FileLock
-
+    """Write the folder, whole or not at all."""
     from zoo.weights.convert import write_model_folder
 
     notes = {"entry": entry.name, "source": str(weights.source), "weights_sha256": weights.sha256}
     if entry.licence:
         notes["licence"] = entry.licence
     keymap = None if isinstance(weights.source, HubSource) else weights.source.keymap
-    with FileLock(f"{folder}.lock"):
-        if folder.is_dir():
-            return  # Another process has made it meanwhile.
-        with writing(folder):
-            sibling = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            write_model_folder(
-                sibling, weights.path, weights.architecture, keymap=keymap, config=weights.config, notes=notes
-            )
-            sibling.chmod(0o755)  # mkdtemp makes it private, and caches are often shared.
-            os.replace(sibling, folder)
-        finally:
-            shutil.rmtree(sibling, ignore_errors=True)
+    with locked(folder):
+        if not folder.is_dir():  # Another process may have made it meanwhile.
+            with cache_errors(folder), atomic_folder(folder) as made:
+                write_model_folder(
+                    made,
+                    weights.path,
+                    weights.architecture,
+                    keymap=keymap,
+                    config=weights.config,
+                    notes=notes,
+                )
 
 
-def _note(entry: Entry, source: HubSource) -> Path:
-    asked = json.dumps([_LAYOUT, entry.architecture, source.model_dump()], sort_keys=True)
-    return cache_folder("models") / f"{hashlib.sha256(asked.encode()).hexdigest()[:16]}.hub.json"
+def _subject(entry: Entry, source: HubSource) -> dict[str, Any]:
+    return {"layout": _LAYOUT, "architecture": entry.architecture, **source.model_dump()}
 
 
-def _remember(entry: Entry, weights: WeightsFile) -> None:
-    assert isinstance(weights.source, HubSource)
-    noted = {"architecture": weights.architecture, "sha256": weights.sha256, "path": str(weights.path)}
-    note = _note(entry, weights.source)
-    with writing(note):
-        note.write_text(json.dumps(noted), encoding="utf-8")
+def _remember(entry: Entry, source: HubSource, weights: WeightsFile) -> None:
+    found = {"architecture": weights.architecture, "sha256": weights.sha256, "path": str(weights.path)}
+    remember(_subject(entry, source), found, kind="models")
 
 
 def _recall(entry: Entry, source: HubSource) -> WeightsFile | None:
-    """Return what a Hub source gave before, if the folder that was made from it still stands."""
-    try:
-        noted = json.loads(_note(entry, source).read_text(encoding="utf-8"))
-        folder = cache_folder("models") / f"{noted['architecture']}-{noted['sha256'][:16]}"
-        if not folder.is_dir():
-            return None
-        return WeightsFile(Path(noted["path"]), noted["sha256"], source, noted["architecture"])
-    except (OSError, ValueError, KeyError):
+    """Return what a Hub source gave before, if the folder that was made from it still exists."""
+    found = recall(_subject(entry, source), kind="models")
+    if found is None:
         return None
+    folder = cache_folder("models") / f"{found['architecture']}-{found['sha256'][:16]}"
+    if not folder.is_dir():
+        return None
+    return WeightsFile(Path(found["path"]), found["sha256"], source, found["architecture"])
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

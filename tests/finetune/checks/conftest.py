@@ -7,7 +7,6 @@ from photos import crops
 from timm.models import save_for_hf
 
 from finetune.checks.context import CheckContext
-from finetune.checks.spaces import ImageSizes
 from finetune.experiment import Request, prepare
 from finetune.methods import make_method
 
@@ -51,7 +50,7 @@ def make_context(networks, photos, tmp_path):
         pictures.mkdir(exist_ok=True)
         model = f"local-dir:{network or networks()}" if network != "efficientnet_lite0" else network
         request = Request(str(folder), (model,), engine="torch", **(request or {}))
-        experiment = prepare(request, more_spaces=[ImageSizes()])
+        experiment = prepare(request)
         return CheckContext(experiment, make_method(strategy, **options), pictures)
 
     return make

@@ -9,16 +9,16 @@ from pathlib import Path
 from zoo.errors import DataError
 from zoo.features.files import npy, npz, parquet, safetensors
 from zoo.features.files.table import Table
+from zoo.writing import atomic_file
 
 __all__ = ["SUFFIXES", "check_output", "write_output"]
 
 Writer = Callable[[Path, Table], None]
 
-# By the file's suffix: what is written, each part with what its name has behind the file's own. The file
-# itself comes last, so that where it is, the other parts are too.
+# By the file's suffix: what is written, each part with what its name has behind the file's own.
 _FORMATS: dict[str, dict[str, Writer]] = {
     ".npz": {"": npz.write},
-    ".npy": {".json": npy.write_about, "": npy.write},
+    ".npy": {"": npy.write, ".json": npy.write_about},
     ".parquet": {"": parquet.write},
     ".safetensors": {"": safetensors.write},
 }
@@ -73,19 +73,13 @@ def write_output(path: Path, table: Table) -> None:
         If it cannot be written, for the disk is full for instance. Nothing is left behind.
     """
     check_output(path)
-    with ExitStack() as stack:
-        ready = []
-        try:
+    try:
+        # Left in reverse order: where the file itself is, its other parts are too.
+        with ExitStack() as stack:
             for ending, write in _FORMATS[path.suffix].items():
-                place = path.with_name(path.name + ending)
-                temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-                stack.callback(temporary.unlink, missing_ok=True)
-                write(temporary, table)
-                ready.append((temporary, place))
-            for temporary, place in ready:
-                temporary.replace(place)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DataError(
-                f"{path} cannot be written: {reason}.", "Free some space, or choose another place."
-            ) from error
+                write(stack.enter_context(atomic_file(path.with_name(path.name + ending))), table)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"{path} cannot be written: {reason}.", "Free some space, or choose another place."
+        ) from error

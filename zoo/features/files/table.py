@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.features.fill import Filled
+from zoo.features.fill import Extraction
 from zoo.features.spaces import BackboneSpace
 
 __all__ = ["Table", "labels_by_folder"]
@@ -23,7 +23,7 @@ class Table:
     Attributes
     ----------
     widths : dict of str to int
-        Each array's name and how many numbers it has for an image: ``X`` alone, or the layers' names
+        Each array's name and how many numbers it has for an image: ``X`` alone, or the taps' names
         where there are several.
     paths : list of str
         The images, relative to their folder, with forward slashes.
@@ -32,7 +32,7 @@ class Table:
     classes : list of str
     model : str
         JSON with the model's name and everything the features depend on.
-    filled : Filled
+    extraction : Extraction
         Where the features are, as its first space.
     """
 
@@ -41,40 +41,40 @@ class Table:
     y: NDArray[np.int64]
     classes: list[str]
     model: str
-    filled: Filled
+    extraction: Extraction
 
     @classmethod
-    def of(cls, filled: Filled, space: BackboneSpace, root: Path, model: str) -> "Table":
+    def of(cls, extraction: Extraction, space: BackboneSpace, root: Path, model: str) -> "Table":
         """Describe features that were computed.
 
         Parameters
         ----------
-        filled : Filled
+        extraction : Extraction
             The images; `space` is its first.
         space : BackboneSpace
             What was computed.
         root : Path
             The images' folder.
         model : str
-            The name the model was asked for by.
+            The model's name.
 
         Returns
         -------
         Table
         """
-        y, classes = labels_by_folder(filled.paths, root)
-        widths = space.readout.widths(space.backbone)
-        names = space.readout.layers if len(widths) > 1 else ("X",)
-        paths = [path.relative_to(root).as_posix() for path in filled.paths]
+        y, classes = labels_by_folder(extraction.paths, root)
+        widths = [width for _, width in space.blocks]
+        names = tuple(space.taps) if len(widths) > 1 else ("X",)
+        paths = [path.relative_to(root).as_posix() for path in extraction.paths]
         about = json.dumps({"name": model, **space.identity}, sort_keys=True)
-        return cls(dict(zip(names, widths, strict=True)), paths, y, classes, about, filled)
+        return cls(dict(zip(names, widths, strict=True)), paths, y, classes, about, extraction)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def rows(self) -> Iterator[NDArray[np.float32]]:
         """Read the features of some images at a time, all arrays side by side."""
-        return self.filled.rows()
+        return self.extraction.rows()
 
     def array(self, name: str) -> Iterator[NDArray[np.float32]]:
         """Read one array, some rows at a time."""

@@ -1,0 +1,1 @@
+"""Its folder is on the import path of the tests below it."""

@@ -1,0 +1,244 @@
+"""One way in: what every command starts from, for folders and tables of all kinds."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from finetune import experiment
+from finetune.cli.app import main
+from finetune.experiment import Request, prepare
+from zoo.errors import DataError
+from zoo.features.spaces import RawPixels
+
+
+class Features(RawPixels):
+    """Pixels in place of a network's features, which are not the point here."""
+
+    identity = {"features": "pixels"}  # noqa: RUF012
+
+    def __init__(self, backbone, engine, precision, log):
+        self.backbone, self.engine, self.precision = backbone, engine, precision
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    monkeypatch.setattr("zoo.features.spaces.BackboneSpace", Features)
+
+
+@pytest.fixture
+def backbone():
+    return SimpleNamespace(name="pixel-features")
+
+
+def save(path, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((32, 32)).save(path)
+
+
+def folder(root, n=6, classes=("a", "b"), split=""):
+    for c, name in enumerate(classes):
+        for i in range(n):
+            save(root / split / name / f"s{i // 2}-{i}.png", [c, i, len(split)])
+
+
+def table(root, header, rows):
+    for i, row in enumerate(rows):
+        save(root / row.split(",")[0], i)
+    (root / "table.csv").write_text("\n".join([header, *rows]))
+    return root / "table.csv"
+
+
+def plain(root):
+    folder(root)
+    return {"data": root}
+
+
+def given_split(root):
+    folder(root, split="train")
+    folder(root, 2, split="val")
+    return {"data": root}
+
+
+def three_splits(root):
+    for name in ("training", "Validation", "TEST"):
+        folder(root, 2, split=name)
+    return {"data": root}
+
+
+def grouped_by_name(root):
+    folder(root, 12)
+    return {"data": root, "group_by": r"(s\d+)-"}
+
+
+def grouped_table(root):
+    rows = [f"{i}.png,{'ab'[i % 2]},g{i // 4}" for i in range(24)]
+    return {"data": table(root, "path,label,group", rows)}
+
+
+def few_groups(root):
+    rows = [f"{i}.png,{'ab'[i % 2]},g{i // 6}" for i in range(18)]
+    return {"data": table(root, "path,label,group", rows)}
+
+
+def split_and_groups(root):
+    """The group g1 straddles the table's split."""
+    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 15 else 'test'},g{i // 10}" for i in range(20)]
+    rows += [f"x{i}.png,{'ab'[i % 2]},train,h{i // 4}" for i in range(12)]
+    return {"data": table(root, "path,label,split,group", rows)}
+
+
+def few_images(root):
+    folder(root, 3)
+    return {"data": root, "n_folds": 4}
+
+
+def nested_folders(root):
+    folder(root, classes=("fruit/apple", "fruit/pear", "nut/almond"))
+    return {"data": root, "labels": "leaf"}
+
+
+def unreadable_and_masks(root):
+    folder(root)
+    (root / "a" / "broken.png").write_bytes(b"not an image")
+    Image.new("L", (32, 32)).save(root / "b" / "s0-0_mask.png")
+    half = Image.new("L", (32, 32))
+    half.paste(255, (0, 0, 16, 32))
+    half.save(root / "b" / "other.png")
+    return {"data": root}
+
+
+SETS = (
+    plain, given_split, three_splits, grouped_by_name, grouped_table, few_groups, split_and_groups,
+    few_images, nested_folders, unreadable_and_masks,
+)  # fmt: skip
+
+
+def made(root, make, backbone, **more):
+    settings = make(root)
+    request = Request(**{**settings, "data": str(settings["data"])}, models=(backbone.name,), engine="torch")
+    return prepare(request, backbones=[backbone], **more)
+
+
+def summary(found):
+    dataset = found.dataset
+    return (
+        dataset.names,
+        dataset.labels.tolist(),
+        dataset.classes,
+        None if dataset.groups is None else dataset.groups.tolist(),
+        dataset.notices,
+        found.digests,
+        found.split.kind,
+        found.split.train.tolist(),
+        found.split.test.tolist(),
+        [(train.tolist(), held_out.tolist()) for train, held_out in found.folds.pairs],
+        found.warnings,
+    )
+
+
+@pytest.mark.parametrize("make", SETS)
+def test_the_same_request_gives_the_same_experiment(tmp_path, make, backbone):
+    """And groups straddle neither folds nor a split of ours; rows of features belong to the images."""
+    first, again = made(tmp_path, make, backbone), made(tmp_path, make, backbone)
+    assert summary(first) == summary(again)
+    n = len(first.dataset)
+    assert sorted([*first.split.train, *first.split.test]) == list(range(n))
+    assert all(len(matrix) == n == len(first.digests) for matrix in first.matrices.values())
+    assert set(first.dataset.labels[first.split.train]) == set(range(len(first.dataset.classes)))
+    groups = first.dataset.groups
+    if groups is not None:
+        inside = groups[first.split.train]
+        for train, held_out in first.folds.pairs:
+            assert not set(inside[train]) & set(inside[held_out])
+        if first.split.kind == "grouped":
+            assert not set(groups[first.split.train]) & set(groups[first.split.test])
+
+
+def test_what_is_particular_to_each(tmp_path, backbone):
+    found = {make: made(tmp_path / make.__name__, make, backbone) for make in SETS}
+    assert found[given_split].split.kind == "folders"
+    assert len(found[three_splits].split.test) == 4
+    assert found[split_and_groups].split.kind == "column"
+    assert "1 group on both sides (g1 for one)" in found[split_and_groups].warnings[0]
+    assert any("folds instead of" in warning for warning in found[few_images].warnings)
+    assert any("folds instead of" in warning for warning in found[few_groups].warnings)
+    assert found[nested_folders].dataset.classes == ("almond", "apple", "pear")
+    kinds = [notice.kind for notice in found[unreadable_and_masks].dataset.notices]
+    assert kinds[:3] == ["masks", "not readable", "masks"]
+    assert len(found[unreadable_and_masks].dataset) == 12
+
+
+def test_masks_can_be_kept_and_every_notice_is_logged(tmp_path, backbone):
+    unreadable_and_masks(tmp_path)
+    lines = []
+    request = Request(str(tmp_path), (backbone.name,), engine="torch", keep_masks=True)
+    found = prepare(request, backbones=[backbone], log=lines.append)
+    assert len(found.dataset) == 14
+    assert [notice.message for notice in found.dataset.notices] == lines
+    assert {notice.kind for notice in found.dataset.notices} >= {"not readable", "constant", "few colours"}
+
+
+def test_statistics_are_stored(tmp_path, backbone, monkeypatch):
+    from finetune.data.statistics import ImageStatistics
+
+    plain(tmp_path)
+    request = Request(str(tmp_path), (backbone.name,), engine="torch")
+    prepare(request, backbones=[backbone])
+    monkeypatch.setattr(ImageStatistics, "prepare", None)  # would fail if it were called
+    assert prepare(request, backbones=[backbone]).matrices["statistics"].shape == (12, ImageStatistics.width)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"labels": "middle"}, "top, leaf, path"),
+        ({"group_by": "(s)"}, "All images are in one group"),
+        ({"group_by": r"(s2)-"}, "have no group"),
+        ({"group_by": r"([ab])/"}, "group"),
+    ],
+)
+def test_faulty_requests_say_what_to_do(tmp_path, settings, words, backbone):
+    plain(tmp_path)
+    with pytest.raises(DataError) as raised:
+        prepare(Request(str(tmp_path), (backbone.name,), engine="torch", **settings), backbones=[backbone])
+    assert words in str(raised.value)
+    assert raised.value.next_step
+
+
+def test_a_request_in_words():
+    request = Request("x", ("m",), 3, "(a)", 4, True, "torch", "fp32", "leaf", True)
+    words = "--data x --model m --seed 3 --group-by (a) --folds 4 --strict --labels leaf --keep-masks"
+    assert request.words() == [*words.split(), "--engine", "torch"]
+
+
+class Prepared(Exception):
+    """Raised in place of the work, with what was requested."""
+
+
+@pytest.mark.parametrize("command", ["train", "search", "compare", "check"])
+def test_every_command_starts_from_the_same_request(tmp_path, command, backbone, monkeypatch):
+    """That of its flags: nothing is lost on the way."""
+    plain(tmp_path)
+
+    def stop(request, **more):
+        raise Prepared(request)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "prepare", None) is experiment.prepare:
+            monkeypatch.setattr(module, "prepare", stop)
+    monkeypatch.chdir(tmp_path)
+    words = [
+        command, "--data", str(tmp_path), "--model", backbone.name, "--seed", "3", "--folds", "4",
+        "--group-by", r"(s\d)-", "--strict", "--engine", "torch", "--labels", "path", "--keep-masks",
+    ]  # fmt: skip
+    monkeypatch.setattr("zoo.backbone.load", lambda name, **more: backbone)
+    with pytest.raises(Prepared) as raised:
+        main(words)
+    request = raised.value.args[0]
+    assert request == Request(
+        str(tmp_path), request.models, 3, r"(s\d)-", 4, True, "torch", "fp32", "path", True
+    )

@@ -1,0 +1,235 @@
+"""``zoo extract`` as people run it: interrupted, killed, beside a terminal, short of files."""
+
+import json
+import os
+import pty
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.cache.folders import cache_folder
+from zoo.engines import BATCH
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminals are Unix's")
+
+MODEL = ""  # set when the tiny network is there
+N = 40 * BATCH + 5  # so many that a process can be stopped in the midst of them
+
+
+@pytest.fixture(scope="module")
+def ready(shared_cache, tmp_path_factory, tiny):
+    """A cache in which the network lies ready for use, so that tests need not wait for that."""
+    global MODEL
+    MODEL = f"local-dir:{tiny.folder}"
+    folder = tmp_path_factory.mktemp("one")
+    draw(folder, 1)
+    assert extract(folder, folder / "o.npz").returncode == 0
+    return shared_cache
+
+
+@pytest.fixture
+def features(ready):
+    """The folder in which features are kept, empty."""
+    folder = cache_folder("features")
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
+
+
+def draw(folder, count, start=0):
+    """Small pictures of two classes, all different."""
+    for i in range(start, start + count):
+        place = folder / ("left" if i % 2 else "right")
+        place.mkdir(parents=True, exist_ok=True)
+        x, y = np.arange(80), np.arange(64)[:, None]
+        picture = np.stack([x * y % (i + 2), (x * (i + 1) + 0 * y) % 256, (x + y + i) % 256], axis=-1)
+        Image.fromarray(picture.astype(np.uint8)).save(place / f"{i}.jpg")
+
+
+def command(folder, output, *options):
+    return [sys.executable, "-m", "zoo", "extract", MODEL, folder, "-o", output, *options]
+
+
+def extract(folder, output, *options, **how):
+    return subprocess.run(command(folder, output, *options), capture_output=True, text=True, **how)
+
+
+def computed(folder, output):
+    done = extract(folder, output, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["computed"]
+
+
+def stored(features):
+    """How many images' features are kept now."""
+    return sum(path.stat().st_size // 32 for path in features.glob("*/digests.bin"))
+
+
+def started(folder, output, features):
+    """Start an extraction; return it when the first batch is kept."""
+    process = subprocess.Popen(
+        command(folder, output), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not stored(features) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert stored(features)
+    return process
+
+
+def test_killed_and_run_again(features, tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "o.npz"
+    draw(photos, N)
+    process = started(photos, output, features)
+    process.kill()
+    process.communicate()
+    kept = stored(features)
+    assert 0 < kept < N
+    assert not output.exists()
+    assert computed(photos, output) == N - kept
+    shutil.rmtree(features)
+    assert computed(photos, tmp_path / "uninterrupted.npz") == N
+    assert output.read_bytes() == (tmp_path / "uninterrupted.npz").read_bytes()
+
+
+def test_interrupted_and_run_again(features, tmp_path):
+    photos, output = tmp_path / "photos", tmp_path / "o.npz"
+    draw(photos, N)
+    process = started(photos, output, features)
+    process.send_signal(signal.SIGINT)
+    start = time.monotonic()
+    out, err = process.communicate()
+    assert time.monotonic() - start < 2
+    assert (process.returncode, out) == (130, "")
+    kept = stored(features)
+    assert err.strip() == f"Interrupted. {kept} of {N} images are kept; run it again to go on."
+    assert kept % BATCH == 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["photos"]
+    assert computed(photos, output) == N - kept
+
+
+def test_a_folder_that_grows(features, tmp_path):
+    draw(tmp_path / "photos", 5)
+    assert computed(tmp_path / "photos", tmp_path / "o.npz") == 5
+    draw(tmp_path / "photos", 3, start=5)
+    assert computed(tmp_path / "photos", tmp_path / "o.npz") == 3
+    assert np.load(tmp_path / "o.npz")["X"].shape == (8, 1280)
+
+
+def test_few_open_files_are_enough(features, tmp_path):
+    draw(tmp_path / "photos", 100)
+    done = extract(
+        tmp_path / "photos",
+        tmp_path / "o.npz",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "100 images of 2 classes" in done.stdout
+
+
+def test_a_bad_image_costs_only_itself(features, tmp_path):
+    photos = tmp_path / "photos"
+    draw(photos, 4)
+    whole = (photos / "left" / "1.jpg").read_bytes()
+    (photos / "left" / "broken.jpg").write_bytes(whole[: len(whole) // 2])
+    (photos / "notes.txt").write_text("no image")
+    done = extract(photos, tmp_path / "o.npz")
+    assert done.returncode == 0
+    assert "4 images of 2 classes, 256 features each" in done.stdout
+    skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped ")]
+    assert len(skipped) == 2
+    assert "broken.jpg: truncated" in skipped[0]
+    summary = json.loads(extract(photos, tmp_path / "o.npz", "--json").stdout)
+    assert [entry["path"] for entry in summary["skipped"]] == [
+        str(photos / "left" / "broken.jpg"),
+        str(photos / "notes.txt"),
+    ]
+
+
+def test_company_and_place_do_not_matter(features, tmp_path):
+    draw(tmp_path / "all", BATCH + 3)
+    assert computed(tmp_path / "all", tmp_path / "all.npz") == BATCH + 3
+    shutil.rmtree(features)
+    (tmp_path / "some" / "left").mkdir(parents=True)
+    shutil.copy(tmp_path / "all" / "left" / f"{BATCH + 1}.jpg", tmp_path / "some" / "left")
+    assert computed(tmp_path / "some", tmp_path / "some.npz") == 1
+    together, alone = np.load(tmp_path / "all.npz"), np.load(tmp_path / "some.npz")
+    place = together["paths"].tolist().index(f"left/{BATCH + 1}.jpg")
+    assert np.array_equal(together["X"][place], alone["X"][0])
+
+
+def on_a_terminal(arguments):
+    """Run a command with a terminal for standard error; return its exit code and what it showed there."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=theirs, env=environment)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 4096)
+        except OSError:  # Linux says so that the other end was closed.
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+def test_a_terminal_shows_speed_and_time_left(features, tmp_path):
+    draw(tmp_path / "photos", N)
+    code, shown = on_a_terminal(command(tmp_path / "photos", tmp_path / "o.npz"))
+    assert code == 0
+    assert re.search(rf"features .* \d+/{N} \d+ images/s \d+:\d\d", shown), shown
+
+
+def test_a_pipe_gets_results_only(features, tmp_path):
+    draw(tmp_path / "photos", 3)
+    done = extract(tmp_path / "photos", tmp_path / "o.npz")
+    assert done.stdout == f"{tmp_path / 'o.npz'}: 3 images of 2 classes, 256 features each\n"
+    assert re.fullmatch(r"3 computed in \d+\.\d s, \d+ images/s\n", done.stderr)
+
+
+def test_stages_and_other_formats(features, tmp_path):
+    draw(tmp_path / "photos", 3)
+    output = tmp_path / "o.npy"
+    options = (
+        "--features",
+        "stages.2",
+        "--features",
+        "blocks.4",
+        "--pool",
+        "gem",
+        "--exact-decoding",
+        "--json",
+    )
+    done = extract(tmp_path / "photos", output, *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["widths"] == {"stages.2": 32, "blocks.4": 64}
+    assert np.load(output).shape == (3, 96)
+    assert json.loads((tmp_path / "o.npy.json").read_text())["model"]["taps"][0]["pool"] == "gem"
+
+
+@pytest.mark.parametrize(
+    ("output", "options", "says"),
+    [
+        ("o.csv", (), ".parquet"),
+        ("o.npz", ("--features", "blocks.99"), "blocks.4"),
+        ("o.npz", ("--pool", "max"), "stages.3"),
+        ("o.npz", ("--precision", "fp8"), "bf16"),
+    ],
+)
+def test_what_a_user_can_fix(ready, tmp_path, output, options, says):
+    draw(tmp_path / "photos", 1)
+    done = extract(tmp_path / "photos", tmp_path / output, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 2

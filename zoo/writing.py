@@ -1,0 +1,98 @@
+"""Files and folders that are written whole or not at all.
+
+What is written goes to a hidden sibling first, which is renamed when it is complete. Whoever looks at the
+final name finds the old content or the new, never half of it, even if the process is killed.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["TEMPORARY", "atomic_file", "atomic_folder", "write_text"]
+
+#: How the name of what is being written ends; it begins with a dot.
+TEMPORARY = ".tmp"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write a file to; it takes its place at the end of the block.
+
+    Parameters
+    ----------
+    path : Path
+        The file's final place, in an existing folder. What stands there is replaced.
+
+    Yields
+    ------
+    Path
+        A hidden sibling of `path` that does not exist yet. It is removed if the block raises.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written or renamed.
+    """
+    temporary = _sibling(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(
+                file.fileno()
+            )  # On the disk before it has its name, so that a power cut cannot empty it.
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty temporary folder to fill; it takes its place at the end of the block.
+
+    Parameters
+    ----------
+    path : Path
+        The folder's final place, in an existing folder.
+    replace : bool, optional
+        Remove a folder that stands there; by default that is an error unless it is empty. If the new one
+        cannot be put in its place, the old one stays.
+
+    Yields
+    ------
+    Path
+        A hidden sibling of `path`. It is removed if the block raises.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written or renamed, or something stands at `path` that is not to be replaced.
+    """
+    temporary, old = _sibling(path), _sibling(path)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if replace and path.exists():
+            path.rename(old)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; errors as for :func:`atomic_file`."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _sibling(path: Path) -> Path:
+    # Not tempfile's: those are private to their owner, and caches and runs are often shared.
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
