@@ -1,39 +1,18 @@
 """``finetune check`` from folder to folder, and on real photographs."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-import sklearn.datasets
+from photos import SHARED, contents, crops, needs_photographs
 from PIL import Image
 
 from finetune.checks import check
-from finetune.checks.duplicates import find_pairs
 from finetune.cli.app import main
-
-SAMPLES = Path(sklearn.datasets.__file__).parent / "images"
-SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-needs_photographs = pytest.mark.skipif(not SHARED.is_dir(), reason="the example photographs are not here")
-
-
-def crops(folder, n=12, side=200):
-    rng = np.random.default_rng(0)
-    for name in ("china", "flower"):
-        (folder / name).mkdir(parents=True)
-        with Image.open(SAMPLES / f"{name}.jpg") as photo:
-            for i in range(n):
-                x, y = rng.integers(0, photo.width - side), rng.integers(0, photo.height - side)
-                photo.crop((x, y, x + side, y + side)).save(folder / name / f"{i}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
+from finetune.experiment import Request, prepare
 
 
 @pytest.fixture
@@ -44,61 +23,99 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-def test_what_is_kept(photos, here, capsys):
-    assert main(["check", "--data", str(photos)]) == 0
+@pytest.fixture
+def model(networks):
+    return ["--model", f"local-dir:{networks()}", "--engine", "torch"]
+
+
+@pytest.fixture
+def request_of(networks):
+    return lambda data, **more: Request(str(data), (f"local-dir:{networks()}",), engine="torch", **more)
+
+
+def test_files_and_screen(photos, here, model, capsys):
+    assert main(["check", "--data", str(photos), *model]) == 0
     screen = capsys.readouterr().out
-    for words in ("data: class sizes", "shuffled: chance", "passed", "check.html", "least like their class"):
+    for words in ("data: class sizes", "shuffled: chance", "passed", "check.html", "label errors"):
         assert words in screen
     folder = here / "runs" / "photos-check-001"
-    kept = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    assert kept == ["check.html", "check.json", "pictures/batch.png"]
+    assert contents(folder) == ["check.html", "check.json", "pictures/batch.png"]
     page = (folder / "check.html").read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg") == 24
+    assert page.count("data:image/jpeg") == 48
     assert "<script" not in page
     with Image.open(folder / "pictures" / "batch.png") as sheet:
         assert sheet.width > sheet.height > 128
 
 
-def test_json_is_the_record_and_nothing_else(photos, here, capsys):
-    assert main(["check", "--data", str(photos), "--out", "kept", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown == json.loads((here / "kept" / "check.json").read_text(encoding="utf-8"))
-    assert {row["check"] for row in shown["checks"]} >= {"data", "duplicates", "suspects", "shuffled"}
-    for row in shown["checks"]:
+def test_json_is_the_record_and_nothing_else(photos, here, model, capsys):
+    assert main(["check", "--data", str(photos), *model, "--out", "kept", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record == json.loads((here / "kept" / "check.json").read_text(encoding="utf-8"))
+    assert {row["check"] for row in record["checks"]} >= {"data", "duplicates", "labels", "shuffled"}
+    for row in record["checks"]:
         assert row["status"] in ("pass", "warn", "fail")
         assert row["threshold"]
         assert row["meaning"]
-        assert row["todo"] or row["status"] == "pass"
-    assert len(shown["suspects"]) == 24
-    order = [suspect["suspicion"] for suspect in shown["suspects"]]
+        assert bool(row["fix"]) == (row["status"] != "pass")
+    assert len(record["images"]) == 60
+    order = [image["score"] for image in record["images"]]
     assert order == sorted(order, reverse=True)
 
 
-def test_one_seed_one_result(photos, here):
-    one, two = (check(photos, out=name, seed=3) for name in ("one", "two"))
-    assert one.checks == two.checks
-    assert one.suspects == two.suspects
+def test_it_starts_from_the_experiment_of_a_training(here, request_of, tmp_path):
+    """The same groups, split and warnings, with groups from the names and few of them."""
+    folder = crops(tmp_path / "data", n=12)
+    request = request_of(folder, group_by=r"(\d)\d*\.png", n_folds=3, seed=2)
+    record, experiment = check(request, out="kept"), prepare(request)
+    assert (record.n_train, record.n_test) == (len(experiment.split.train), len(experiment.split.test))
+    held_out = {experiment.dataset.names[i] for i in experiment.split.test}
+    assert {image["path"] for image in record.images if image["split"] == "test"} == held_out
+    assert record.warnings == experiment.warnings
 
 
-def test_a_failed_check_is_exit_code_1(photos, here, tmp_path, capsys):
+def test_the_recorded_command_repeats_the_check(photos, here, model, capsys):
+    given = ["--seed", "3", "--folds", "4", "--head", "mlp", "--hidden", "32", "--epochs", "5"]
+    main(["check", "--data", str(photos), *model, *given, "--out", "one", "--json"])
+    one = json.loads(capsys.readouterr().out)
+    main([*shlex.split(one["command"])[1:], "--out", "two", "--json"])
+    two = json.loads(capsys.readouterr().out)
+    for key in ("checks", "images", "command", "seed", "status"):
+        assert one[key] == two[key]
+    assert "--hidden 32" in one["command"]
+
+
+def test_a_failed_check_is_exit_code_1(here, model, tmp_path, capsys):
     folder = tmp_path / "data"
-    shutil.copytree(photos, folder / "train")
-    shutil.copytree(photos, folder / "val")
-    assert main(["check", "--data", str(folder), "--out", "kept"]) == 1
+    crops(folder / "train", n=12)
+    shutil.copytree(folder / "train", folder / "val")
+    assert main(["check", "--data", str(folder), *model, "--out", "kept"]) == 1
     screen = capsys.readouterr().out
     assert "across the split" in screen
     assert "fail" in screen
-    assert "Copies" in (here / "kept" / "check.html").read_text(encoding="utf-8")
+    page = (here / "kept" / "check.html").read_text(encoding="utf-8")
+    assert "Copies" in page
+    assert "train/china/0.png" in page
 
 
-def test_an_earlier_check_is_replaced_and_nothing_else(photos, here, capsys):
-    assert main(["check", "--data", str(photos), "--out", "kept"]) == 0
-    assert main(["check", "--data", str(photos), "--out", "kept"]) == 0
-    assert main(["--data", str(photos), "--out", "run"]) == 0
-    assert main(["check", "--data", str(photos), "--out", "run"]) == 2
-    assert (here / "run" / "model").is_dir()
-    assert main(["--data", str(photos), "--out", "kept"]) == 2
-    assert (here / "kept" / "check.json").is_file()
+def test_the_command_takes_what_training_takes(photos, here, model, capsys):
+    given = ["--strategy", "last-layers", "--lr", "90", "--unfreeze", "layer4.*", "--json", "--out", "kept"]
+    assert main(["check", "--data", str(photos), *model, *given]) == 1
+    record = json.loads(capsys.readouterr().out)
+    assert "learning rate" in [row["name"] for row in record["checks"] if row["status"] == "fail"]
+    assert "--lr 90" in record["command"]
+    assert "--unfreeze 'layer4.*'" in record["command"]
+    page = (here / "kept" / "check.html").read_text(encoding="utf-8")
+    assert page.count("data:image/svg+xml") == 2
+
+
+def test_an_earlier_check_is_replaced_and_nothing_else(photos, here, model, capsys):
+    command = ["check", "--data", str(photos), *model, "--out"]
+    assert main([*command, "kept"]) == 0
+    assert main([*command, "kept"]) == 0
+    (here / "other").mkdir()
+    (here / "other" / "run.json").write_text("{}")
+    assert main([*command, "other"]) == 2
+    assert contents(here / "other") == ["run.json"]
     assert "--out" in capsys.readouterr().err
 
 
@@ -109,11 +126,12 @@ def test_an_earlier_check_is_replaced_and_nothing_else(photos, here, capsys):
         (["--model", "resnet5o"], "resnet50"),
         (["--strategy", "knn"], "probe"),
         (["--loss", "mse"], "softmax"),
+        (["--layers", "2"], "--layers"),
         (["--seed", "-1"], "seed"),
         (["--engine", "warp"], "openvino"),
     ],
 )
-def test_what_the_user_can_mend_is_exit_code_2(arguments, words, photos, here, capsys):
+def test_user_errors_are_exit_code_2(arguments, words, photos, here, capsys):
     data = [] if "--data" in arguments else ["--data", str(photos)]
     assert main(["check", *data, *arguments]) == 2
     shown = capsys.readouterr()
@@ -123,81 +141,67 @@ def test_what_the_user_can_mend_is_exit_code_2(arguments, words, photos, here, c
     assert not [p for p in here.rglob("*") if p.is_file()]
 
 
-def test_held_out_classes_that_are_not_trained_are_refused(photos, here, tmp_path, capsys):
-    folder = tmp_path / "data"
-    shutil.copytree(photos, folder / "train")
-    shutil.copytree(photos, folder / "val")
-    (folder / "val" / "china").rename(folder / "val" / "China ")
-    assert main(["check", "--data", str(folder)]) == 2
-    assert "is it train's 'china'?" in capsys.readouterr().err
-
-
-def test_a_second_check_needs_no_network(photos, here):
-    check(photos, out="first")
+def test_a_second_check_of_a_probe_loads_nothing_heavy(photos, here, networks, request_of):
+    check(request_of(photos), out="first")
     code = (
-        "import sys, json; from finetune.checks import check;"
-        f"check({str(photos)!r}, out='second');"
+        "import sys, json; from finetune.checks import check; from finetune.experiment import Request;"
+        f"check(Request({str(photos)!r}, ('local-dir:{networks()}',), engine='torch'), out='second');"
         "print(json.dumps([m for m in ('torch', 'timm', 'sklearn', 'matplotlib') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
 
 
-def test_names_are_strangers_text(here, tmp_path, capsys):
-    folder = crops(tmp_path / "data", n=5)
+def test_names_are_escaped(here, model, tmp_path, capsys):
+    folder = crops(tmp_path / "data", n=8)
     (folder / "china").rename(folder / "[red]<b>&")
-    assert main(["check", "--data", str(folder), "--out", "kept"]) == 0
+    main(["check", "--data", str(folder), *model, "--out", "kept"])
     assert "[red]<b>&" in capsys.readouterr().out
     page = (here / "kept" / "check.html").read_text(encoding="utf-8")
     assert "<b>&/" not in page
     assert "&lt;b&gt;&amp;" in page
 
 
-def test_flat_pictures_are_copies_by_their_bytes_only():
-    pixels = np.zeros((4, 3072), np.float32)
-    pixels[2] = 0.5
-    pairs = find_pairs(np.ones((4, 8), np.float32), pixels, ["a", "a", "b", "c"])
-    assert [(pair.a, pair.b, pair.exact) for pair in pairs] == [(0, 1, True)]
-
-
-# Real photographs
+# Real photographs, with a pretrained network
 
 
 @needs_photographs
-def test_the_placeholder_among_the_ants_is_found(here):
-    record = check(SHARED / "ants-bees", out="kept")
-    first = [suspect["path"] for suspect in record.suspects[:5]]
-    assert "train/ants/imageNotFound.gif" in first
-    (strange,) = [finding for finding in record.checks if finding.name == "strange images"]
-    assert strange.status == "warn"
-    assert "imageNotFound.gif" in strange.meaning
-    assert record.status == "warn"
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["ants-bees", "sign-digits", "radiographs", "demo"])
+def test_no_check_fails_on_good_data(data, here):
+    folder = data if data == "demo" else str(SHARED / data)
+    record = check(Request(folder), out="kept")
+    assert [result for result in record.checks if result.status == "fail"] == []
 
 
 @needs_photographs
+@pytest.mark.slow
+def test_the_placeholder_among_the_ants_is_an_outlier(here):
+    record = check(Request(str(SHARED / "ants-bees")), out="kept")
+    assert "train/ants/imageNotFound.gif" in [image["path"] for image in record.images[:5]]
+    (outliers,) = [result for result in record.checks if result.name == "outliers"]
+    assert outliers.status == "warn"
+    assert "imageNotFound.gif" in outliers.meaning
+
+
+@needs_photographs
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
-def test_swapped_labels_are_in_the_first_tenth(seed, here, tmp_path):
+def test_wrong_labels_are_in_the_first_tenth(seed, here, tmp_path):
     """Five in a hundred labels of sign-digits are moved to another class, drawn at random."""
-    folder = tmp_path / "swapped"
+    import numpy as np
+
+    folder = tmp_path / "wrong"
     shutil.copytree(SHARED / "sign-digits", folder)
     rng = np.random.default_rng(seed)
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name.isdigit())
-    swapped = set()
+    wrong = set()
     for i in rng.choice(len(paths), round(0.05 * len(paths)), replace=False):
         digit = (int(paths[i].parent.name) + int(rng.integers(1, 10))) % 10
-        place = folder / str(digit) / f"swapped-{paths[i].name}"
+        place = folder / str(digit) / f"wrong-{paths[i].name}"
         paths[i].rename(place)
-        swapped.add(place.relative_to(folder).as_posix())
-    suspects = check(folder, out="kept").suspects
-    first = {suspect["path"] for suspect in suspects[: len(suspects) // 10]}
-    assert len(swapped) == 103
-    assert len(swapped & first) / len(swapped) >= 0.95
-
-
-@needs_photographs
-def test_sign_digits_has_no_copies_and_says_that_it_is_small(here):
-    record = check(SHARED / "sign-digits", out="kept")
-    found = {f"{finding.check}: {finding.name}": finding.status for finding in record.checks}
-    assert record.status == "warn"
-    assert found["data: image sizes"] == "warn"  # 100 pixels for a network that takes 224
-    assert {status for name, status in found.items() if name.startswith("duplicates")} == {"pass"}
+        wrong.add(place.relative_to(folder).as_posix())
+    images = check(Request(str(folder)), out="kept").images
+    first = {image["path"] for image in images[: len(images) // 10]}
+    assert len(wrong) == 103
+    assert len(wrong & first) / len(wrong) >= 0.95
