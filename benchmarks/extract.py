@@ -154,7 +154,7 @@ def decoding(preprocess, data, repeats):
     for _ in range(repeats):
         for key, function in (
             ("decode", open_image),
-            ("decode, reduced", lambda content: EncodedImage(content, "").picture(preprocess.reduction)),
+            ("decode, reduced", lambda content: EncodedImage(content, "").decode(preprocess.reduction)),
             ("decode, reduced, and prepare", lambda content: prepared(preprocess, content)),
         ):
             start = time.perf_counter()
@@ -165,7 +165,7 @@ def decoding(preprocess, data, repeats):
 
 
 def prepared(preprocess, content):
-    picture = EncodedImage(content, "").picture(preprocess.reduction)
+    picture = EncodedImage(content, "").decode(preprocess.reduction)
     return preprocess(picture.image, picture.box)
 
 

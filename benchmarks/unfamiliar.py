@@ -1,10 +1,10 @@
-"""How well images unlike anything in training are told, by five scores on the same features.
+"""How well images unlike anything in training are detected, by six scores on the same features.
 
     python benchmarks/unfamiliar.py FOLDER [FOLDER ...] [--model efficientnet_lite0] [--json]
 
 Each folder holds class folders. Each in turn is the training set: a fifth of its images is held out, and
   foreign    images are all those of the other folders;
-  new class  every class in turn is left out of training and is what should be told.
+  new class  every class in turn is left out of training, and its images should be detected.
 A score is judged by its AUROC and by the share of images rejected at the threshold that rejects 5% of the
 held-out images of the training set. For the score that finetune uses, `alarms` is the share of held-out
 images that its own p-value rejects at 0.05, a threshold from the training images alone.
@@ -74,7 +74,7 @@ SCORES = {
 
 
 def judge(X, y, unlike, seed):
-    """AUROC and share rejected of every set of images that should be told."""
+    """AUROC and share rejected of every set of images that should be detected."""
     train, held_out, y_train, _ = train_test_split(X, y, test_size=0.2, stratify=y, random_state=seed)
     rows = []
     for name, fit in SCORES.items():

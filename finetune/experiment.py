@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from finetune.data.copies.grouping import Grouped
     from finetune.data.dataset import Dataset
     from finetune.data.split import Folds, Split
     from zoo.backbone import Backbone
@@ -57,6 +58,9 @@ class Request:
         Which folder names the class, as for :func:`finetune.data.folder.read_folder`.
     keep_masks : bool
         Keep images that are masks of others.
+    copies : str
+        What becomes of images that show one thing, as for
+        :func:`finetune.data.copies.grouping.apply_copies`.
 
     Raises
     ------
@@ -74,12 +78,15 @@ class Request:
     precision: str = "fp32"
     labels: str = "top"
     keep_masks: bool = False
+    copies: str = "group"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise DataError(f"--seed is {self.seed}, which is negative.", "Give a seed from 0 upwards.")
         if self.n_folds < 2:
             raise DataError(f"--folds is {self.n_folds}, which is too few.", "Give 2 or more.")
+        if self.copies not in ("group", "drop", "ignore"):
+            raise DataError(f"--copies is {self.copies!r}.", "Give one of group, drop, ignore.")
         if self.labels not in LABELS:
             raise DataError(f"--labels is {self.labels!r}.", f"Give one of {', '.join(LABELS)}.")
 
@@ -92,6 +99,7 @@ class Request:
         words += ["--strict"] if self.strict else []
         words += [] if self.labels == "top" else ["--labels", self.labels]
         words += ["--keep-masks"] if self.keep_masks else []
+        words += [] if self.copies == "group" else ["--copies", self.copies]
         words += [] if self.engine == "auto" else ["--engine", self.engine]
         words += [] if self.precision == "fp32" else ["--precision", self.precision]
         return words
@@ -115,6 +123,8 @@ class Experiment:
     matrices : dict of str to (n, d) float32 array
         Features by the network's name; ``pixels``: colours on 32 x 32 pixels, from 0 to 1; ``statistics``: as
         :class:`finetune.data.statistics.ImageStatistics` computes them.
+    copies : Grouped
+        Which images show one thing.
     split : Split
         Which images train and which are held out.
     folds : Folds
@@ -134,6 +144,7 @@ class Experiment:
     backbones: tuple[Backbone, ...]
     spaces: tuple[BackboneSpace, ...]
     matrices: dict[str, NDArray[np.float32]]
+    copies: Grouped
     split: Split
     folds: Folds
     warnings: list[str]
@@ -223,6 +234,8 @@ def prepare(
     ZooError
         For whatever the user can fix.
     """
+    from finetune.data.copies import find_copies
+    from finetune.data.copies.grouping import apply_copies
     from finetune.data.groups import group_by
     from finetune.data.masks import masks_beside_photographs, without_masks
     from finetune.data.read import check_counts, read
@@ -250,26 +263,39 @@ def prepare(
     matrices = dict(zip(names, found.matrices, strict=True))
     dataset = _readable(dataset, found.skipped, request.strict)
     dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
-    for notice in dataset.notices:
-        log(notice.message)
     check_counts(dataset)
+    digests = [found.digests[i] for i in kept]
+    matrices = {name: matrix[kept] for name, matrix in matrices.items()}
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
+    with clock.phase("copies"), leader_first():
+        alike = find_copies(dataset.paths, digests, matrices[names[0]], matrices["pixels"])
+    grouped = apply_copies(dataset, alike, request.copies)
+    # Where the data bring their split, a copy on both sides of it is no fault of the user's own groups.
+    own = dataset.subset(grouped.kept).groups
+    dataset, kept = grouped.dataset, grouped.kept
+    for notice in dataset.notices:
+        log(notice.message)
     split = hold_out(
-        dataset.labels, dataset.splits, dataset.groups, request.seed, splits_from=dataset.splits_from
+        dataset.labels,
+        dataset.splits,
+        dataset.groups if dataset.splits is None else own,
+        request.seed,
+        splits_from=dataset.splits_from,
     )
     groups = None if dataset.groups is None else dataset.groups[split.train]
     dealt = folds(dataset.labels[split.train], request.n_folds, groups, request.seed)
     return Experiment(
         request=request,
         dataset=dataset,
-        digests=[found.digests[i] for i in kept],
+        digests=[digests[i] for i in kept],
         backbones=loaded,
         spaces=spaces,
         matrices={name: matrix[kept] for name, matrix in matrices.items()},
+        copies=grouped,
         split=split,
         folds=dealt,
-        warnings=list(filter(None, [split.warning, dealt.warning])),
+        warnings=list(filter(None, [split.warning, dealt.warning, *grouped.warnings])),
         seconds=clock.phases,
         log=log,
     )

@@ -27,6 +27,9 @@ __all__ = ["Fitted", "Images", "Method", "Task"]
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
+Kind = Literal["strategy", "baseline", "reference"]
+Inputs = Literal["features", "pixels"]
+
 
 def _silent(line: str) -> None:
     """Log nothing."""
@@ -170,9 +173,9 @@ class Method(ABC, Generic[OptionsT]):
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["strategy", "baseline", "reference"]] = "strategy"
+    kind: ClassVar[Kind] = "strategy"
     summary: ClassVar[str]
-    inputs: ClassVar[Literal["features", "pixels"]] = "features"
+    inputs: ClassVar[Inputs] = "features"
     Options: ClassVar[type[Options]] = Options
     resumable: ClassVar[bool] = False
     shares_folds: ClassVar[bool] = False

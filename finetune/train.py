@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from finetune.evaluation.calibration import softmax
-from finetune.evaluation.metrics import evaluate
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
 from finetune.method import Fitted, Method
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_report
 from finetune.runs import (
+    DataCopies,
     DataNotice,
     MetricsLog,
     Reference,
@@ -33,6 +32,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
+from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
 
@@ -59,6 +59,7 @@ def fit(
     precision: str = "fp32",
     labels: str = "top",
     keep_masks: bool = False,
+    copies: str = "group",
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -90,6 +91,8 @@ def fit(
         As in :func:`finetune.data.read.read`.
     keep_masks : bool, optional
         Keep images that are masks of photographs beside them.
+    copies : str, optional
+        As in :func:`finetune.data.copies.grouping.apply_copies`.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -117,7 +120,17 @@ def fit(
     """
     request = RunRequest(
         Request(
-            os.fspath(data), (model,), seed, group_by, folds, strict, engine, precision, labels, keep_masks
+            os.fspath(data),
+            (model,),
+            seed,
+            group_by,
+            folds,
+            strict,
+            engine,
+            precision,
+            labels,
+            keep_masks,
+            copies,
         ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
@@ -249,36 +262,47 @@ def _run(
     if unfinished is not None:
         unfinished.hold_to(data.fingerprint)
         log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
+    task = experiment.task(method, checkpoints=team.same(unfinished.folder if unfinished else None))
     with clock.phase("training"):
-        checkpoints = team.same(unfinished.folder if unfinished else None)
-        fitted = method.fit(experiment.task(method, checkpoints=checkpoints), backbone)
+        fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
-        held_out = experiment.held_out(method)
-        probabilities = softmax(fitted.decision_function(held_out))
-        test = evaluate(held_out.labels, probabilities, fitted.classes)
+        found = assess(experiment, fitted, task.train, experiment.held_out(method))
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
-        _write_tables(folder.work, fitted, experiment, probabilities)
+        Knowledge.of(fitted, task.train).save(folder.work / "model")
+        _write_tables(folder.work, fitted, experiment, found.probabilities)
     run = Run(
         strategy=request.strategy,
         model=experiment.backbone.name,
         weights_sha256=experiment.backbone.weights_sha256,
-        data=data,
+        data=data.model_copy(update={"copies": _copies_record(experiment, found)}),
         split=_split_record(experiment),
         choice=fitted.choice,
-        test=test,
+        test=found.test,
         reference=reference,
+        shift=found.shift and vars(found.shift),
+        contradiction=found.contradiction and vars(found.contradiction),
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
         seed=request.experiment.seed,
         command=request.command(),
         path=folder.path,
-        warnings=[*experiment.warnings, *fitted.warnings],
+        warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
     )
     write_report(run, folder.work)
     folder.write(run)
     return run
+
+
+def _copies_record(experiment: Experiment, found: Assessment) -> DataCopies:
+    copies = experiment.copies.copies
+    return DataCopies(
+        pairs=len(copies.pairs),
+        groups=copies.n_groups,
+        images=copies.n_images,
+        held_out_with_copy=found.held_out_with_copy,
+    )
 
 
 def _silent(line: str) -> None:

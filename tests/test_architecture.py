@@ -37,6 +37,7 @@ FLOORS = [
         "finetune.experiment",
         "finetune.report",
         "finetune.search",
+        "finetune.trust",
         "finetune.train",
     ),
     *("finetune.compare", "finetune.checks", "finetune.cli", "finetune.__main__", "finetune"),

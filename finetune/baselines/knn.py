@@ -7,9 +7,9 @@ every k and every fold; see :mod:`finetune.heads.neighbours`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from finetune.method import Fitted, Method, Task
+from finetune.method import Fitted, Kind, Method, Task
 from finetune.options import Options, option
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class KNN(Method[KNNOptions]):
     """scikit-learn's ``KNeighborsClassifier``, with k, metric and weights chosen by cross-validation."""
 
     name = "knn"
-    kind = "baseline"
+    kind: ClassVar[Kind] = "baseline"
     summary = "the nearest training images vote"
     Options = KNNOptions
     shares_folds = True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from finetune.method import Fitted, Method, Task
+from finetune.method import Fitted, Inputs, Kind, Method, Task
 from finetune.options import Options
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ class Majority(Method[Options]):
     """The majority class, as scikit-learn's ``DummyClassifier(strategy="prior")``."""
 
     name = "majority"
-    kind = "reference"
+    kind: ClassVar[Kind] = "reference"
     summary = "the most frequent class, whatever the image"
-    inputs = "pixels"
+    inputs: ClassVar[Inputs] = "pixels"
     shares_folds = True
 
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from finetune.baselines.knn import KNN
+from finetune.method import Inputs, Kind
 from finetune.options import Options
 from finetune.strategies.probe import Probe
 
@@ -13,13 +16,13 @@ class RawLinear(Probe):
     """The probe's linear classifier on pixels."""
 
     name = "raw"
-    kind = "reference"
+    kind: ClassVar[Kind] = "reference"
     summary = "a linear classifier on 32 x 32 pixels, without a CNN"
-    inputs = "pixels"
+    inputs: ClassVar[Inputs] = "pixels"
 
     Options = Options  # type: ignore[assignment]  # the probe's settings stay at their defaults
 
-    def __init__(self, options: Options | None = None) -> None:
+    def __init__(self, options: object = None) -> None:
         super().__init__(Probe.Options())
 
 
@@ -27,6 +30,6 @@ class RawKNN(KNN):
     """Nearest neighbours on pixels."""
 
     name = "raw-knn"
-    kind = "reference"
+    kind: ClassVar[Kind] = "reference"
     summary = "nearest neighbours on 32 x 32 pixels, without a CNN"
-    inputs = "pixels"
+    inputs: ClassVar[Inputs] = "pixels"

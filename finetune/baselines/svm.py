@@ -7,9 +7,9 @@ the same optimum (see :func:`squared_hinge`); the model that is kept is fitted b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from finetune.method import Fitted, Method, Task
+from finetune.method import Fitted, Kind, Method, Task
 from finetune.options import Options, option
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class SVM(Method[SVMOptions]):
     """scikit-learn's ``LinearSVC``, with C chosen by cross-validation."""
 
     name = "svm"
-    kind = "baseline"
+    kind: ClassVar[Kind] = "baseline"
     summary = "scikit-learn's linear support vector machine"
     Options = SVMOptions
     shares_folds = True

@@ -69,10 +69,17 @@ class DataFlags:
     group_by: Annotated[
         str | None,
         Parameter(
-            help="A column of the table, or a regular expression whose parentheses enclose the group's name in"
-            " an image's path: images of one group stay together in every split and fold."
+            help="A column of the table, or a regular expression whose parentheses enclose the group's name"
+            " in an image's path: images of one group stay together in every split and fold."
         ),
     ] = None
+    copies: Annotated[
+        Literal["group", "drop", "ignore"],
+        Parameter(
+            help="Images that show one thing: kept together in every split and fold (group), or all but one"
+            " of exact copies left out (drop), or ignored."
+        ),
+    ] = "group"
     labels: Annotated[
         Labels,
         Parameter(help="Which folder is the class in fruit/apple/1.jpg: top (fruit), leaf (apple) or path."),
@@ -104,6 +111,7 @@ class DataFlags:
             self.precision,
             self.labels,
             self.keep_masks,
+            self.copies,
         )
 
     def arguments(self) -> dict[str, Any]:

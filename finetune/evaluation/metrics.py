@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from finetune.evaluation.intervals import accuracy_interval
 
-__all__ = ["ClassScores", "Evaluation", "calibration_error", "evaluate", "log_loss"]
+__all__ = ["ClassScores", "Evaluation", "SubsetAccuracy", "calibration_error", "evaluate", "log_loss"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,30 @@ class ClassScores:
     recall: float
     f1: float
     support: int
+
+
+@dataclass(frozen=True)
+class SubsetAccuracy:
+    """Accuracy on some of the test images.
+
+    Attributes
+    ----------
+    n : int
+        Their number.
+    accuracy : float
+    ci95 : tuple of float
+        95% interval of the accuracy.
+    """
+
+    n: int
+    accuracy: float
+    ci95: tuple[float, float]
+
+    @classmethod
+    def of(cls, correct: NDArray[np.bool_], groups: ArrayLike | None) -> "SubsetAccuracy":
+        """Measure it; groups are as for :func:`evaluate`."""
+        found = accuracy_interval(correct, groups)
+        return cls(len(correct), found.accuracy, found.ci95)
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,8 @@ class Evaluation:
         Groups that the test images form; None where every image stands alone.
     n_effective : float or None
         Independent images that would tell as much about the accuracy as these `n`; None without groups.
+    without_copies : SubsetAccuracy or None
+        The same without test images that have a copy in training; None where there are none.
     """
 
     n: int
@@ -81,6 +107,7 @@ class Evaluation:
     ci_method: str = "wilson"
     n_groups: int | None = None
     n_effective: float | None = None
+    without_copies: SubsetAccuracy | None = None
 
 
 def evaluate(

@@ -6,13 +6,23 @@ place and renamed when it is finished, so a folder that holds a ``run.json`` is 
 
 from finetune.runs.folder import PARTS, RunFolder, check_out
 from finetune.runs.machine import Environment, environment
-from finetune.runs.record import SCHEMA, DataNotice, Reference, Run, RunData, RunSplit, SkippedFile
+from finetune.runs.record import (
+    SCHEMA,
+    DataCopies,
+    DataNotice,
+    Reference,
+    Run,
+    RunData,
+    RunSplit,
+    SkippedFile,
+)
 from finetune.runs.tables import MetricsLog, Prediction, read_metrics, read_predictions, write_predictions
 from finetune.runs.unfinished import Unfinished
 
 __all__ = [
     "PARTS",
     "SCHEMA",
+    "DataCopies",
     "DataNotice",
     "Environment",
     "MetricsLog",

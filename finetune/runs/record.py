@@ -56,6 +56,60 @@ class DataNotice(PlainModel):
     message: str
 
 
+class DataCopies(PlainModel):
+    """Images that show one thing.
+
+    Attributes
+    ----------
+    pairs : int
+        Pairs that were found, enough to connect each group.
+    groups : int
+        Groups of more than one image.
+    images : int
+        Images in them.
+    held_out_with_copy : int
+        Held-out images with a copy in training.
+    """
+
+    pairs: int
+    groups: int
+    images: int
+    held_out_with_copy: int
+
+
+class RunShift(PlainModel):
+    """How well training and held-out images can be told apart.
+
+    Attributes
+    ----------
+    auc : float
+        0.5 where they cannot.
+    p_value : float
+        Share of random splits with an AUC at least as large.
+    """
+
+    auc: float
+    p_value: float
+
+
+class RunContradiction(PlainModel):
+    """Cross-validated against held-out accuracy.
+
+    Attributes
+    ----------
+    difference : float
+        Cross-validated minus held-out accuracy.
+    ci95 : tuple of float
+        Its 95% interval.
+    p_value : float
+        Of a difference that large by chance.
+    """
+
+    difference: float
+    ci95: tuple[float, float]
+    p_value: float
+
+
 class RunData(PlainModel):
     """The images a run was made from.
 
@@ -75,6 +129,8 @@ class RunData(PlainModel):
         Files and folders that were not read: hidden ones, system files, files beside the class folders.
     notices : list of DataNotice
         What else is in the folder.
+    copies : DataCopies or None
+        Images that show one thing.
     fingerprint : str
         Hash over images and labels: equal fingerprints mean equal data.
     """
@@ -86,6 +142,7 @@ class RunData(PlainModel):
     skipped: list[SkippedFile]
     ignored: int = 0
     notices: list[DataNotice] = Field(default_factory=list)
+    copies: DataCopies | None = None
     fingerprint: str
 
     @model_validator(mode="after")
@@ -152,6 +209,10 @@ class Run(PlainModel):
     test : Evaluation
         Measured once, on the test images.
     reference : Reference
+    shift : RunShift or None
+        None unless the data bring their own split.
+    contradiction : RunContradiction or None
+        None where not every training image has an out-of-fold prediction.
     seconds : dict of str to float
         Wall-clock time by phase, and ``total``.
     environment : Environment
@@ -175,6 +236,8 @@ class Run(PlainModel):
     choice: dict[str, JsonValue]
     test: Evaluation
     reference: Reference
+    shift: RunShift | None = None
+    contradiction: RunContradiction | None = None
     seconds: dict[str, float]
     environment: Environment
     seed: int

@@ -53,7 +53,7 @@ class FittedNetwork(Fitted):
         device = next(self.network.parameters()).device
 
         def pixels(path: Path) -> NDArray[np.uint8]:
-            image = EncodedImage(read_file(path), str(path)).picture(preprocess.reduction)
+            image = EncodedImage(read_file(path), str(path)).decode(preprocess.reduction)
             return preprocess(image.image, image.box)
 
         scores: list[NDArray[np.float32]] = []

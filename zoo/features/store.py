@@ -46,7 +46,7 @@ class FeatureStore:
     width : int
         Features an image.
     dtype : data type, optional
-        What they are kept as: float32, or float16 for half the bytes.
+        What they are kept as: float32, float16 for half the bytes, or uint8 for packed records.
 
     Raises
     ------
@@ -118,15 +118,15 @@ class FeatureStore:
             raise DamagedRecord(f"{len(damaged)} damaged records in {self._rows}")
         return rows
 
-    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+    def add(self, digests: Sequence[str], X: NDArray[Any]) -> None:
         """Append features, in whole records, where another process may be doing the same.
 
         Parameters
         ----------
         digests : sequence of str
             Hexadecimal SHA-256 of the images' bytes.
-        X : (n, width) float32 array
-            Their features.
+        X : (n, width) array
+            Their features: float32, or of the store's data type.
 
         Raises
         ------
@@ -134,9 +134,11 @@ class FeatureStore:
             If they cannot be written, for the disk is full for instance. The store stays as it was.
         """
         records = np.empty(len(X), self._record)
-        limits = np.finfo(self._dtype)
-        # What is beyond a small type's range, which no trained network gives, becomes its limit.
-        records["x"] = np.clip(X, limits.min, limits.max) if self._dtype != np.float32 else X
+        if self._dtype == np.float16:
+            # What is beyond a small type's range, which no trained network gives, becomes its limit.
+            limits = np.finfo(self._dtype)
+            X = np.clip(X, limits.min, limits.max)
+        records["x"] = X
         records["crc"] = [zlib.crc32(row.tobytes()) for row in records["x"]]
         with locked(self._rows), cache_errors(self.folder):
             count = self._count()

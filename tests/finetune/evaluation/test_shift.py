@@ -44,11 +44,11 @@ def test_whoever_ignores_the_groups_sees_another_kind():
 def test_p_values_of_random_splits_are_spread_evenly():
     rng = np.random.default_rng(0)
     found = []
-    for _ in range(60):
+    for _ in range(40):
         X = _images(rng, 100, d=20)
         found.append(measure_shift(X[:70], X[70:]).p_value)
-    assert abs(np.mean(found) - 0.5) < 0.12  # three standard errors of a uniform mean
-    assert np.mean(np.array(found) < 0.1) < 0.22
+    assert abs(np.mean(found) - 0.5) < 0.14  # three standard errors of a uniform mean
+    assert np.mean(np.array(found) < 0.1) < 0.25
 
 
 def test_another_kind_is_seen():

@@ -34,7 +34,7 @@ def test_copies_in_training_cause_no_alarms_where_groups_are_given():
     assert np.mean(Unfamiliar.fit(X, groups).predict(new) <= 0.05) < 0.12
 
 
-def test_images_of_another_kind_are_told():
+def test_images_of_another_kind_are_detected():
     rng = np.random.default_rng(0)
     fitted = Unfamiliar.fit(_images(rng, 100))
     p = fitted.predict(_images(rng, 200, centre=-1.0))

@@ -68,7 +68,7 @@ def test_the_record_has_the_promised_keys(tmp_path):
         "split": {"kind", "n_train", "n_test", "n_groups"},
         "test": {
             *("n", "accuracy", "ci95", "balanced_accuracy", "macro_f1"),
-            *("log_loss", "ece", "confusion", "per_class"),
+            *("log_loss", "ece", "confusion", "per_class", "ci_method", "n_groups", "n_effective"),
         },
         "reference": {"raw_pixels_accuracy", "majority_accuracy"},
     }
