@@ -25,6 +25,19 @@ def crops(folder, names=("china", "flower"), n=12, seed=0, side=120):
     return folder
 
 
+def tiles(folder, names=("china", "flower"), n=30, start=0, side=64):
+    """Parts of two real photographs that do not overlap, one class each: none is a copy of another."""
+    for name in names:
+        (folder / name).mkdir(parents=True)
+        with Image.open(SAMPLES / f"{name}.jpg") as photo:
+            columns = photo.width // side
+            order = np.random.default_rng(0).permutation(columns * (photo.height // side))
+            for i in order[start : start + n]:
+                x, y = i % columns * side, i // columns * side
+                photo.crop((x, y, x + side, y + side)).save(folder / name / f"{i}.png")
+    return folder
+
+
 def contents(folder):
     """Return the files below a folder."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())

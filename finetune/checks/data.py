@@ -23,6 +23,9 @@ FAR_BELOW = 0.5
 #: Share of the images that may be so small.
 FEW = 0.05
 
+#: Kinds of notices that are the subject of another check.
+ELSEWHERE = ("copies", "label conflict")
+
 #: Kinds of notices about what was dealt with when the data was read.
 HANDLED = ("splits", "ignored files", "unused folders", "class names", "masks", "merged folders")
 
@@ -108,7 +111,7 @@ class Data(Check):
 
     def _notices(self, context: CheckContext) -> list[CheckResult]:
         """Repeat what every command says of the folder, with more examples."""
-        notices = context.dataset.notices
+        notices = [notice for notice in context.dataset.notices if notice.kind not in ELSEWHERE]
         if not notices:
             return [
                 self.result("contents", "pass", 0, "nothing that stands out", "No file or folder stands out.")

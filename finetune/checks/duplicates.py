@@ -1,84 +1,82 @@
-"""Copies of an image: in one split, or on both sides of it, where they make the accuracy too good."""
+"""Images of one thing (:mod:`finetune.data.copies`): across the split, and with different labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from finetune.checks.context import CheckContext
-from finetune.checks.contract import Check, CheckResult
-from finetune.checks.pairs import Pair, find_pairs
+from finetune.checks.contract import Check, CheckResult, listed
+from finetune.data.copies.copies import Pair
+from finetune.trust import held_out_with_copy
 
 __all__ = ["Duplicates"]
 
+#: Share of the held-out images with a copy in training from which the accuracy is not to be believed.
+TOO_MANY = 0.01
+
 
 class Duplicates(Check):
-    """Pairs of images that are copies of each other."""
+    """Copies of held-out images in training, groups of copies, and copies with different labels."""
 
     name = "duplicates"
 
     def run(self, context: CheckContext) -> list[CheckResult]:
-        """Find the pairs and say where they are."""
-        pairs = find_pairs(context.experiment)
-        y, splits = context.dataset.labels, context.splits
-        across = [pair for pair in pairs if splits[pair.a] != splits[pair.b]]
-        within = [pair for pair in pairs if splits[pair.a] == splits[pair.b]]
-        contrary = [pair for pair in pairs if y[pair.a] != y[pair.b]]
-        return [
-            self._across(context, across),
-            self._within(context, within),
-            self._contrary(context, contrary),
-        ]
+        """Say where the copies are."""
+        return [self._across(context), self._groups(context), self._labels(context)]
 
-    def _across(self, context: CheckContext, pairs: list[Pair]) -> CheckResult:
-        held_out = set(context.experiment.split.test.tolist())
-        known = {place for pair in pairs for place in (pair.a, pair.b) if place in held_out}
+    def _across(self, context: CheckContext) -> CheckResult:
+        experiment = context.experiment
+        groups = experiment.copies.copies.groups
+        copied = experiment.split.test[held_out_with_copy(experiment)]
+        crossing = set(groups[copied].tolist())
+        share = len(copied) / max(len(experiment.split.test), 1)
+        names = [context.dataset.names[i] for i in copied]
+        pairs = [pair for pair in experiment.copies.copies.pairs if groups[pair.a] in crossing]
         return self.result(
             "across the split",
-            "fail" if pairs else "pass",
-            len(pairs),
-            "no pair with one image in training and one held out",
-            f"{len(known)} held-out images ({len(known) / max(len(held_out), 1):.1%}) have a copy in"
-            f" training, which makes the held-out accuracy too good: {_first(context, pairs)}."
-            if pairs
+            "fail" if share >= TOO_MANY else "warn" if len(copied) else "pass",
+            len(copied),
+            f"no held-out image with a copy in training; {TOO_MANY:.0%} of them fail",
+            f"{share:.1%} of the held-out images have a copy in training, which makes the accuracy too"
+            f" good: {listed(names)}."
+            if len(copied)
             else "No held-out image has a copy in training.",
-            "Remove one of each pair, or put both into one group (a column group in a table, or --group-by).",
+            "Believe the accuracy without copies (test.without_copies of a run), or draw another split.",
             _details(context, pairs),
         )
 
-    def _within(self, context: CheckContext, pairs: list[Pair]) -> CheckResult:
+    def _groups(self, context: CheckContext) -> CheckResult:
+        copies, ignored = context.experiment.copies.copies, context.experiment.request.copies == "ignore"
         return self.result(
-            "within a split",
-            "warn" if pairs else "pass",
-            len(pairs),
-            "no pair of copies",
-            f"{len(pairs)} pairs of copies: {_first(context, pairs)}. In training they make the"
-            " cross-validation too good, among held-out images they count twice."
-            if pairs
-            else "No image has a copy in its own split.",
-            "Remove one of each pair.",
-            _details(context, pairs),
+            "groups",
+            "warn" if ignored and copies.pairs else "pass",
+            copies.n_images,
+            "copies are kept together in every split and fold",
+            f"{copies.n_images} images are copies or further images of one thing, in {copies.n_groups} groups"
+            f" of up to {copies.largest}. "
+            + ("--copies ignore lets them straddle folds." if ignored else "They are kept together.")
+            if copies.pairs
+            else "Every image stands for itself.",
+            "Leave out --copies ignore.",
+            _details(context, copies.pairs),
         )
 
-    def _contrary(self, context: CheckContext, pairs: list[Pair]) -> CheckResult:
+    def _labels(self, context: CheckContext) -> CheckResult:
+        conflicts, names = context.experiment.copies.conflicts, context.dataset.names
         return self.result(
             "different labels",
-            "warn" if pairs else "pass",
-            len(pairs),
+            "warn" if conflicts else "pass",
+            len(conflicts),
             "no copies with different labels",
-            f"The same image has two labels: {_first(context, pairs)}."
-            if pairs
+            f"One thing has two labels: {listed([f'{names[p.a]} and {names[p.b]}' for p in conflicts])}."
+            if conflicts
             else "Copies, if any, have the same label.",
-            "Find out which label is right, and remove the other image.",
-            _details(context, pairs),
+            "Find out which label is right, and correct or remove the other image.",
+            _details(context, conflicts),
         )
 
 
-def _first(context: CheckContext, pairs: list[Pair]) -> str:
+def _details(context: CheckContext, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     names = context.dataset.names
-    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-    return f"{names[pairs[0].a]} and {names[pairs[0].b]}{more}"
-
-
-def _details(context: CheckContext, pairs: list[Pair]) -> list[dict[str, Any]]:
-    names = context.dataset.names
-    return [{"a": names[pair.a], "b": names[pair.b], "exact": pair.exact} for pair in pairs[:100]]
+    return [{"a": names[pair.a], "b": names[pair.b], "kind": pair.kind} for pair in pairs[:100]]

@@ -12,6 +12,7 @@ from finetune.checks.labels import Labels
 from finetune.checks.learning_rate import LearningRate
 from finetune.checks.overfit import Overfit
 from finetune.checks.preprocessing import Preprocessing
+from finetune.checks.shift import DataShift
 from finetune.checks.shuffled import Shuffled
 
 __all__ = ["CHECKS"]
@@ -19,6 +20,7 @@ __all__ = ["CHECKS"]
 CHECKS: tuple[Check, ...] = (
     Data(),
     Duplicates(),
+    DataShift(),
     Labels(),
     Preprocessing(),
     FirstLoss(),

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from photos import crops
+from photos import tiles
 from timm.models import save_for_hf
 
 from finetune.checks.context import CheckContext
@@ -15,30 +15,31 @@ SIDE = 64
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory):
-    """Make, once each, a small network of random weights that takes 64 pixels and has no classifier."""
+    """Make, once each, a small network of random weights that takes 64 pixels; 0 classes for no classifier."""
     made = {}
 
-    def make(architecture="test_resnet"):
-        if architecture not in made:
-            folder = tmp_path_factory.mktemp("networks") / architecture
+    def make(architecture="test_resnet", num_classes=0):
+        key = (architecture, num_classes)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("networks") / f"{architecture}-{num_classes}"
             with torch.random.fork_rng():
                 torch.manual_seed(0)
-                network = timm.create_model(architecture, pretrained=False, num_classes=0)
+                network = timm.create_model(architecture, pretrained=False, num_classes=num_classes)
                 with torch.no_grad():  # timm begins some parameters at zero, training leaves none there
                     for name, parameter in network.named_parameters():
                         if parameter.ndim == 1:
                             parameter.copy_(0.1 * torch.randn(parameter.shape) + name.endswith("weight"))
             network.pretrained_cfg["input_size"] = (3, SIDE, SIDE)
             save_for_hf(network, str(folder), safe_serialization=True)
-            made[architecture] = folder
-        return made[architecture]
+            made[key] = folder
+        return made[key]
 
     return make
 
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=30)
+    return tiles(tmp_path_factory.mktemp("data") / "photos")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from photos import SHARED, contents, crops, needs_photographs
+from photos import SHARED, contents, needs_photographs, tiles
 from PIL import Image
 
 from finetune.checks import check
@@ -64,7 +64,7 @@ def test_json_is_the_record_and_nothing_else(photos, here, model, capsys):
 
 def test_it_starts_from_the_experiment_of_a_training(here, request_of, tmp_path):
     """The same groups, split and warnings, with groups from the names and few of them."""
-    folder = crops(tmp_path / "data", n=12)
+    folder = tiles(tmp_path / "data", n=30)
     request = request_of(folder, group_by=r"(\d)\d*\.png", n_folds=3, seed=2)
     record, experiment = check(request, out="kept"), prepare(request)
     assert (record.n_train, record.n_test) == (len(experiment.split.train), len(experiment.split.test))
@@ -86,7 +86,7 @@ def test_the_recorded_command_repeats_the_check(photos, here, model, capsys):
 
 def test_a_failed_check_is_exit_code_1(here, model, tmp_path, capsys):
     folder = tmp_path / "data"
-    crops(folder / "train", n=12)
+    tiles(folder / "train", n=12)
     shutil.copytree(folder / "train", folder / "val")
     assert main(["check", "--data", str(folder), *model, "--out", "kept"]) == 1
     screen = capsys.readouterr().out
@@ -94,7 +94,7 @@ def test_a_failed_check_is_exit_code_1(here, model, tmp_path, capsys):
     assert "fail" in screen
     page = (here / "kept" / "check.html").read_text(encoding="utf-8")
     assert "Copies" in page
-    assert "train/china/0.png" in page
+    assert "train/china/" in page
 
 
 def test_the_command_takes_what_training_takes(photos, here, model, capsys):
@@ -153,7 +153,7 @@ def test_a_second_check_of_a_probe_loads_nothing_heavy(photos, here, networks, r
 
 
 def test_names_are_escaped(here, model, tmp_path, capsys):
-    folder = crops(tmp_path / "data", n=8)
+    folder = tiles(tmp_path / "data", n=8)
     (folder / "china").rename(folder / "[red]<b>&")
     main(["check", "--data", str(folder), *model, "--out", "kept"])
     assert "[red]<b>&" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def network(make_context):
 
 def test_every_check_is_listed_once():
     assert all(isinstance(check, Check) for check in CHECKS)
-    assert len({check.name for check in CHECKS}) == len(CHECKS) == 10
+    assert len({check.name for check in CHECKS}) == len(CHECKS) == 11
     assert len(Check.__subclasses__()) == len(CHECKS)
 
 
