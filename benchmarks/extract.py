@@ -28,11 +28,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from zoo.engines.notes import versions
 
 from zoo.backbone import load
-from zoo.engines.machine import machine
-from zoo.images.decode import Source, open_image
+from zoo.cache.folders import cache_folder
+from zoo.engines.machine import machine, versions
+from zoo.images.decode import EncodedImage, open_image
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ants-bees"
 
@@ -112,7 +112,7 @@ def answer(program, *arguments, path=None):
 
 
 def forget_features():
-    shutil.rmtree(Path(os.environ["ZOO_CACHE"]) / "features", ignore_errors=True)
+    shutil.rmtree(cache_folder("features"), ignore_errors=True)
 
 
 class Runs:
@@ -154,7 +154,7 @@ def decoding(preprocess, data, repeats):
     for _ in range(repeats):
         for key, function in (
             ("decode", open_image),
-            ("decode, reduced", lambda content: Source(content, "").picture(preprocess.reduction)),
+            ("decode, reduced", lambda content: EncodedImage(content, "").decode(preprocess.reduction)),
             ("decode, reduced, and prepare", lambda content: prepared(preprocess, content)),
         ):
             start = time.perf_counter()
@@ -165,7 +165,7 @@ def decoding(preprocess, data, repeats):
 
 
 def prepared(preprocess, content):
-    picture = Source(content, "").picture(preprocess.reduction)
+    picture = EncodedImage(content, "").decode(preprocess.reduction)
     return preprocess(picture.image, picture.box)
 
 
