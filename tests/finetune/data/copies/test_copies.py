@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from finetune.data.copies import Copies, Pair, find_copies, label_conflicts, small_classes
 from finetune.data.copies.copies import Components
-from zoo.images import open_image, raw_pixels
+from zoo.images.decode import open_image
+from zoo.images.preprocess import raw_pixels
 
 
 def scene(seed, size=(240, 180)):
