@@ -21,7 +21,7 @@ __all__ = ["ORIENTATIONS", "Candidates", "candidates", "orient", "signatures"]
 ORIENTATIONS = tuple((t, v, h) for t in (False, True) for v in (False, True) for h in (False, True))
 
 # Cosine of features from which two images are near, and how many an image may have.
-_FEATURES, _MOST_BY_FEATURES = 0.75, 6
+_FEATURES, _MOST_BY_FEATURES = 0.80, 6
 # Correlation of low frequencies: of the whole pictures in any orientation, and of one picture with the
 # middle of the other.
 _WHOLE, _MOST_BY_WHOLE = 0.80, 3

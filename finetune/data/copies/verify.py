@@ -41,7 +41,7 @@ _SAME = 0.5  # correlation from which a window shows the same
 # Deciding. docs/copies.md has the distributions that these were chosen from.
 _AGREE = 0.7
 _AGREE_COVERED, _MEDIAN_COVERED = 0.4, 0.9
-_AGREE_DRAWINGS, _SHADES_DRAWINGS = 0.98, 0.97
+_AGREE_DRAWINGS, _SHADES_DRAWINGS = 0.985, 0.97
 
 
 @dataclass(frozen=True)
