@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 from finetune.data.copies import find_copies
 from zoo.backbone import load
 from zoo.features.fill import compute
-from zoo.images.decode import open_image
 from zoo.features.spaces import BackboneSpace, RawPixels
+from zoo.images.decode import open_image
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 PICKED = 60

@@ -27,23 +27,20 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 import finetune
-from finetune.data.dataset import read
-from finetune.data.split import hold_out
-from finetune.strategies import full, last_layers
+from finetune.data.read import read
+from finetune.data.split import folds, hold_out
+from finetune.method import Images, Task
+from finetune.methods import make_method
 from finetune.training import parts
-from finetune.training.activations import ViewSpace, activations, front
-from finetune.training.checkpoint import Leg
-from finetune.training.cut import cut
-from finetune.training.loop import Job, train
-from finetune.training.network import build, depthwise_in_fp32
-from finetune.training.sources import Activations, Pictures
-from finetune.training.team import Team
+from finetune.training.checkpoint import Checkpoint
+from finetune.training.loop import train
+from finetune.training.network import build
 from zoo.backbone import load
 from zoo.engines.memory import freed_memory_kept
 
 
 class Plain(Dataset):
-    """Pictures from files, through timm's transform, as a user would load them."""
+    """Images from files, through timm's transform, as a user would load them."""
 
     def __init__(self, paths, labels, config, training):
         self.paths, self.labels = paths, labels
@@ -110,7 +107,7 @@ class Data:
         dataset = read(given.data)
         readable = [i for i, path in enumerate(dataset.paths) if path.suffix.lower() != ".gif"]
         split = hold_out(
-            dataset.labels, dataset.parts, dataset.groups, seed=seed, parts_from=dataset.parts_from
+            dataset.labels, dataset.splits, dataset.groups, seed=seed, splits_from=dataset.splits_from
         )
         keep = np.intersect1d(split.train, readable)
         self.classes = len(dataset.classes)
@@ -118,30 +115,19 @@ class Data:
         self.test = [dataset.paths[i] for i in split.test], dataset.labels[split.test]
 
 
-def ours(backbone, data, strategy, precision):
+def ours(backbone, data, strategy, given):
     """A function that trains for an epoch and returns images a second."""
     paths, labels = data.train
-    team = Team()
-    network = build(backbone, data.classes, 0).to(team.device)
-    options = (full if strategy == "full" else last_layers).Options(rate=1e-4, patience=1000)
-    if strategy == "full":
-        parts.freeze_all_but(network, parts.everything(network), "frozen")
-        tail = network
-        source = Pictures(paths, backbone.preprocess, options.augmentation(), 0, 4 * 10**9)
-    else:
-        parts.freeze_all_but(network, parts.last_stages(network, 1), "frozen")
-        divided = cut(network, backbone.preprocess.input_size)
-        tail = divided.tail
-        before = front(backbone, divided, "auto", precision, print)
-        size = backbone.preprocess.input_size
-        spaces = [ViewSpace(before, size, options.augmentation(), number, 0) for number in range(2)]
-        source = Activations(activations(paths, spaces), divided.shape, 0)
-    plan = options.plan((full if strategy == "full" else last_layers).defaults(len(paths)))
-    job = Job(network, tail, source, labels, data.classes, 0, team, print)
+    images = Images(tuple(paths), labels, np.zeros((len(paths), 1), np.float32))
+    task = Task(
+        images, folds(labels), tuple(map(str, range(data.classes))), precision=given.precision, log=print
+    )
+    own = {"num_views": 2} if strategy == "last-layers" else {"img_size": backbone.preprocess.input_size[0]}
+    method = make_method(strategy, lr=1e-4, amp=given.amp, head_init="random", **own)
+    bench, rows = method.bench(task, backbone), np.arange(len(paths))
 
     def epoch():
-        with depthwise_in_fp32(network):
-            found = train(job, np.arange(len(paths)), plan.recipe, Leg(None, 60), "", until=1)
+        found = train(bench.job, rows, bench.options, Checkpoint(), "", until=1)
         return found.log[-1]["images_per_second"]
 
     return epoch
@@ -152,7 +138,7 @@ def speed(given):
     backbone, data = load(given.model), Data(given)
     rows = []
     for strategy in ("full", "last-layers"):
-        epoch = ours(backbone, data, strategy, given.precision)
+        epoch = ours(backbone, data, strategy, given)
         pairs = [(epoch(), by_plain_loop(strategy)) for _ in range(given.repeats)]
         rows.append(
             {
@@ -183,13 +169,13 @@ def plain_only(given):
 def time_to_accuracy(given):
     """Seconds from start to an accuracy on the held-out images: our whole command, and the plain loop.
 
-    Ours includes choosing the rate and the epochs; the plain loop is told a good rate, and looks at the
+    Ours includes choosing the learning rate; the plain loop is given a good one, and is evaluated on the
     held-out images after each epoch, for which no time is counted.
     """
     backbone, data = load(given.model), Data(given)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        run = finetune.fit(given.data, given.model, "full", out=Path(folder) / "run", say=print)
+        run = finetune.fit(given.data, given.model, "full", out=Path(folder) / "run", log=print)
         mine = {"seconds": time.perf_counter() - start, "accuracy": run.test.accuracy}
     # In this process, where it profits from the memory that ours made the C library keep.
     plain = PlainLoop(backbone, *data.train, data.classes, amp=given.peer_amp)
@@ -212,7 +198,7 @@ def accuracy(given):
             with tempfile.TemporaryDirectory() as folder:
                 run = finetune.fit(
                     given.data, given.model, strategy, seed=seed, out=Path(folder) / "run",
-                    precision=given.precision,
+                    precision=given.precision, **({} if strategy == "probe" else {"amp": given.amp}),
                 )  # fmt: skip
             low, high = run.test.ci95
             rows.append(
@@ -222,6 +208,7 @@ def accuracy(given):
                     "accuracy": run.test.accuracy,
                     "interval": f"{low:.4f}-{high:.4f}",
                     "log_loss": run.test.log_loss,
+                    "alpha": run.choice.get("alpha"),
                     "seconds": run.seconds["total"],
                 }
             )
@@ -244,6 +231,7 @@ def main():
         "--patience", type=float, default=1500, help="seconds until the plain loop is stopped"
     )
     parser.add_argument("--plain-only", help=argparse.SUPPRESS)
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     parser.add_argument("--peer-amp", action="store_true", help="let the plain loop use bfloat16 autocast")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()

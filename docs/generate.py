@@ -1,4 +1,4 @@
-"""Writes the parts of the docs that follow from the code: transcripts, the map of modules, the table of options.
+"""Writes the parts of the docs that follow from the code: transcripts, map of modules, table of options.
 
 ``make transcripts`` runs all three. A test compares the map and the table with what this would write, and the
 transcripts' shape with what the commands print.

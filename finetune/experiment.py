@@ -348,7 +348,7 @@ class Clock:
 def _readable(dataset: Dataset, skipped: dict[int, Any], strict: bool) -> Dataset:
     """Leave out files that are not images, or raise if that is what the user wants."""
     if strict and (skipped or dataset.skipped):
-        names = [f"{dataset.names[i]} ({error.reason})" for i, error in skipped.items()]
+        names = [f"{dataset.name_of(dataset.paths[i])} ({error.reason})" for i, error in skipped.items()]
         names += [f"{file.path} ({file.reason})" for file in dataset.skipped]
         listed = "; ".join(names[:10]) + (f"; and {len(names) - 10} more" if len(names) > 10 else "")
         raise DataError(

@@ -24,8 +24,10 @@ from finetune.runs import (
     MetricsLog,
     Reference,
     Run,
+    RunContradiction,
     RunData,
     RunFolder,
+    RunShift,
     RunSplit,
     SkippedFile,
     Unfinished,
@@ -181,7 +183,9 @@ def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = N
 
 def is_follower() -> bool:
     """Return whether several processes train together and another one of them is the first."""
-    return os.environ.get("RANK", "0") != "0"
+    from finetune.training.team import rank_and_size
+
+    return rank_and_size()[0] != 0
 
 
 @dataclass(frozen=True)
@@ -281,8 +285,8 @@ def _run(
         choice=fitted.choice,
         test=found.test,
         reference=reference,
-        shift=found.shift and vars(found.shift),
-        contradiction=found.contradiction and vars(found.contradiction),
+        shift=RunShift(**vars(found.shift)) if found.shift else None,
+        contradiction=RunContradiction(**vars(found.contradiction)) if found.contradiction else None,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
         seed=request.experiment.seed,
@@ -318,9 +322,9 @@ class _Team:
 
     def __init__(self) -> None:
         self._joined: Any = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from finetune.training.team import Team
+        from finetune.training.team import Team, rank_and_size
 
+        if rank_and_size()[1] > 1:
             self._joined = Team()
 
     def leader_first(self) -> AbstractContextManager[None]:

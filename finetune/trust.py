@@ -114,9 +114,8 @@ def shift(experiment: Experiment) -> Shift | None:
     train, test = experiment.split.train, experiment.split.test
     if not np.isin(y[test], y[train]).any():
         return None
-    groups = experiment.dataset.groups
-    if groups is None:
-        groups = np.arange(len(y))
+    own = experiment.dataset.groups
+    groups: NDArray[Any] = np.arange(len(y)) if own is None else own
     return measure_shift(
         X[train],
         X[test],
@@ -146,8 +145,8 @@ def _warnings(found: Assessment) -> list[str]:
     cv = test.accuracy + differs.difference
     more = "lower" if differs.difference > 0 else "higher"
     first = (
-        f"Held-out accuracy ({test.accuracy:.1%}) is {more} than cross-validated accuracy ({cv:.1%}) by more than "
-        f"chance (p = {max(differs.p_value, 0.0005):.2g})."
+        f"Held-out accuracy ({test.accuracy:.1%}) is {more} than cross-validated accuracy ({cv:.1%}) by more "
+        f"than chance ({_p(differs.p_value)})."
     )
     if differs.difference > 0 and shift:
         reason = "The likeliest reason: the held-out images are of another kind than the training images."
@@ -164,6 +163,10 @@ def _warnings(found: Assessment) -> list[str]:
         reason = "The likeliest reason: the held-out images are easier."
         fix = "Believe the lower number."
     return [f"{first} {reason} {fix}", *copies, *shift]
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.1g}"
 
 
 def _about_copies(found: Assessment) -> list[str]:
@@ -186,8 +189,8 @@ def _about_shift(found: Assessment) -> list[str]:
         return []
     return [
         f"Training and held-out images are of different kinds: a classifier can tell them apart (AUC "
-        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validation speaks of images like the "
-        "training images, held-out accuracy of images like the held-out ones."
+        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validation speaks of images like "
+        "the training images, held-out accuracy of images like the held-out ones."
     ]
 
 

@@ -1,12 +1,17 @@
 """``finetune predict``: classify images with a finished run."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from finetune.cli.flags import Engine, Json, Precision
 from finetune.cli.screen import log
+
+if TYPE_CHECKING:
+    from finetune.runs.predictor import Predictions
+    from finetune.trust import Knowledge
 
 __all__ = ["predict"]
 
@@ -16,6 +21,17 @@ def predict(
     images: Annotated[list[Path], Parameter(help="Images, and folders of images.")],
     *,
     top: Annotated[int, Parameter(help="How many classes to show for each image.")] = 3,
+    coverage: Annotated[
+        float | None,
+        Parameter(help="Show the set of classes that holds the right one so often, such as 0.95."),
+    ] = None,
+    reject: Annotated[
+        float | None,
+        Parameter(
+            help="Answer `none of these` for images unlike anything in training: 0.05 does so for 5 of 100"
+            " images that are like it, too."
+        ),
+    ] = None,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     json: Json = False,
@@ -26,6 +42,7 @@ def predict(
     read.
     """
     from finetune.runs.predictor import load
+    from finetune.trust import Knowledge
     from zoo.cli.console import print_json
     from zoo.images.scan import scan
 
@@ -35,37 +52,71 @@ def predict(
         log("There are no images there. Name image files, or folders with some.")
         return 2
     found = predictor.predict_all(paths)
-    order = (-found.scores).argsort(axis=1, kind="stable")
-    rows = [
-        {
-            "path": str(path),
-            "prediction": predictor.classes[best[0]],
-            "probability": float(p[best[0]]),
-            "top": [{"class": predictor.classes[i], "probability": float(p[i])} for i in best[:top]],
-            "scores": scores.tolist(),
-        }
-        for path, p, scores, best in zip(found.paths, found.probabilities, found.scores, order, strict=True)
-    ]
+    rows = _rows(
+        found, predictor.classes, top, Knowledge.load(predictor.run.path / "model"), coverage, reject
+    )
     if json:
         skipped = [{"path": e.args[0], "reason": e.reason} for e in found.skipped]
         print_json({"classes": list(predictor.classes), "predictions": rows, "skipped": skipped})
     else:
-        _print(rows)
+        _print(rows, coverage, reject)
         for error in found.skipped:
             log(str(error))
     return 0 if rows else 2
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _rows(
+    found: "Predictions",
+    classes: Sequence[str],
+    top: int,
+    knowledge: "Knowledge",
+    coverage: float | None,
+    reject: float | None,
+) -> list[dict[str, Any]]:
+    """What is printed of each image, by name."""
+    order = (-found.scores).argsort(axis=1, kind="stable")
+    rows: list[dict[str, Any]] = [
+        {
+            "path": str(path),
+            "prediction": classes[best[0]],
+            "probability": float(p[best[0]]),
+            "top": [{"class": classes[i], "probability": float(p[i])} for i in best[:top]],
+            "scores": scores.tolist(),
+        }
+        for path, p, scores, best in zip(found.paths, found.probabilities, found.scores, order, strict=True)
+    ]
+    if coverage is not None:
+        sets = knowledge.prediction_sets(found.probabilities, coverage)
+        for row, members, best in zip(rows, sets, order, strict=True):
+            row["set"] = [classes[i] for i in best if members[i]]
+    if knowledge.unfamiliar is not None or reject is not None:
+        for row, p in zip(rows, knowledge.unfamiliarity(found.features, reject).tolist(), strict=True):
+            row["unfamiliar"] = p
+            if reject is not None:
+                row["rejected"] = p <= reject
+    return rows
+
+
+def _print(rows: list[dict[str, Any]], coverage: float | None, reject: float | None) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     from zoo.cli.console import stdout
 
-    table = Table("image", "prediction", "also", box=None, pad_edge=False)
+    if not rows:
+        return
+    columns = ["image", "prediction", "also"]
+    columns += [] if coverage is None else [f"set with {coverage:.0%} coverage"]
+    table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         best, *others = row["top"]
+        prediction = f"{best['class']} {best['probability']:.1%}"
         also = ", ".join(f"{other['class']} {other['probability']:.1%}" for other in others)
-        table.add_row(escape(row["path"]), escape(f"{best['class']} {best['probability']:.1%}"), escape(also))
-    if rows:
-        stdout().print(table)
+        if row.get("rejected"):
+            prediction, also = "none of these", f"unlike training (p = {row['unfamiliar']:.2g})"
+        cells = [row["path"], prediction, also, *([] if coverage is None else [", ".join(row["set"])])]
+        table.add_row(*map(escape, cells))
+    stdout().print(table)
+    if reject is not None:
+        n = sum(row["rejected"] for row in rows)
+        stdout().print(f"{n} of {len(rows)} images are unlike anything in training.")

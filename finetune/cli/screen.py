@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from finetune.runs import Run
 
-__all__ = ["log", "print_result", "print_run"]
+__all__ = ["log", "print_result", "print_run", "reliance"]
 
 
 def log(line: str) -> None:
@@ -46,6 +46,8 @@ def print_run(run: Run, console: Console) -> None:
 
     console.print()
     console.print(f"[bold]{run.strategy}[/] on {escape(run.model)}: {_trained_on(run)}")
+    for warning in run.warnings:
+        console.print(f"[yellow]Note:[/] {escape(warning)}", soft_wrap=True)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     table.add_column(justify="left")
     table.add_column(justify="right")
@@ -54,8 +56,13 @@ def print_run(run: Run, console: Console) -> None:
     table.add_row(
         "[bold]held-out accuracy[/]",
         f"[bold]{run.test.accuracy:.1%}[/]",
-        f"95% interval {lo:.1%} to {hi:.1%}, {run.test.n} images evaluated once",
+        f"95% interval {lo:.1%} to {hi:.1%}, {run.test.n} images evaluated once" + _effective(run),
     )
+    if run.test.without_copies is not None:
+        rest = run.test.without_copies
+        lo, hi = rest.ci95
+        note = f"95% interval {lo:.1%} to {hi:.1%}, {rest.n} images without a copy in training"
+        table.add_row("  without copies", f"{rest.accuracy:.1%}", note)
     cv, sd = run.choice["cv_accuracy"], run.choice["cv_std"]
     if isinstance(cv, float) and isinstance(sd, float):
         table.add_row(
@@ -80,8 +87,7 @@ def print_run(run: Run, console: Console) -> None:
     )
     console.print(table)
     _print_skipped(run, console)
-    for warning in run.warnings:
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
+    console.print(escape(reliance(run)), soft_wrap=True)
     phases = ", ".join(f"{name} {seconds:.1f}" for name, seconds in run.seconds.items() if name != "total")
     console.print(f"{run.seconds['total']:.1f} s: {phases}", highlight=False)
     if "search" in run.choice:
@@ -90,6 +96,27 @@ def print_run(run: Run, console: Console) -> None:
     console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
     console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+
+
+def reliance(run: Run) -> str:
+    """Return in a sentence or two what a user may rely on."""
+    best = run.test.without_copies or run.test
+    lo, hi = best.ci95
+    text = f"On images like these, expect an accuracy of {lo:.0%} to {hi:.0%}."
+    if not (run.path / "model" / "prediction_sets.json").exists():
+        return text
+    return (
+        f"{text} `predict --coverage 0.95` names the classes among which the right one is 95 times in 100; "
+        "`predict --reject 0.05` recognises images of another kind, but mostly not a new class of the same"
+        " kind."
+    )
+
+
+def _effective(run: Run) -> str:
+    """What groups make of the number of images."""
+    if run.test.n_effective is None or run.test.n_effective > 0.95 * run.test.n:
+        return ""
+    return f", worth about {run.test.n_effective:.0f} independent ones"
 
 
 def _print_search(run: Run, console: Console) -> None:

@@ -5,8 +5,8 @@ there are, and how unlike those of ImageNet they are. Few and like: train a clas
 Few and unlike: take features from earlier in the network, that is, retrain its last layers. Many: fine-tune.
 
 How unlike is measured by what the features are worth. Each training image in turn is predicted from its five
-nearest neighbours by features, and by raw pixels; of the mistakes made with pixels, the features of a network that
-knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
+nearest neighbours by features, and by raw pixels; of the mistakes made with pixels, the features of a network
+that knows such images avoid most. The limits are rules of thumb: ants and bees, which ImageNet
 has, come to 0.9; hand signs, which it has not, to 0.3.
 """
 

@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,17 @@ __all__ = ["masks_beside_photographs", "masks_by_colours", "without_masks"]
 #: and photographs .254 or less.
 FLAT = 0.9
 
-_ENDING = re.compile(
-    r"[ ._-]+(mask|masks|gt|ground[ _-]?truth|seg|segmentation|label|labels|annotation|matte)$", re.IGNORECASE
-)
+_WORDS = "(masks?|gt|ground[ _-]?truth|seg|segmentations?|labels?|annotations?|matte)"
+_ENDING = re.compile(rf"[ ._-]+{_WORDS}$", re.IGNORECASE)
+_FOLDER = re.compile(_WORDS, re.IGNORECASE)
 
 
 def masks_beside_photographs(dataset: Dataset) -> NDArray[np.int64]:
-    """Find the masks that are called like a photograph in the same folder.
+    """Find the masks that are called like a photograph.
 
-    ``1_mask.png`` beside ``1.jpg`` is one by its name. Of ``1.png`` and ``1.jpg``, one is a mask if four
-    colours cover nine tenths of it and not of the other; only such pairs are opened.
+    ``1_mask.png`` beside ``1.jpg`` is one by its name. Of ``1.png`` and ``1.jpg``, and of ``masks/1.png`` and
+    ``images/1.png``, one is a mask if four colours cover nine tenths of it and not of the other; only such
+    pairs are opened.
 
     Parameters
     ----------
@@ -48,7 +50,24 @@ def masks_beside_photographs(dataset: Dataset) -> NDArray[np.int64]:
         for place in places
     ]
     pairs = [places for places in by_stem.values() if len(places) > 1]
-    return np.array(sorted({*named, *_flat_ones(dataset, pairs)}), dtype=np.int64)
+    pairs += _in_folders_of_masks(by_stem, dataset.labels)
+    return np.array(sorted({*named, *_flat_ones(dataset, pairs)}), np.int64)
+
+
+def _in_folders_of_masks(by_stem: dict[Path, list[int]], labels: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Files in a folder called ``masks`` or the like, each with its namesakes in the folders beside it.
+
+    Only those of the same class: it is also what a class of face masks may be called.
+    """
+    beside: dict[tuple[Path, str, int], list[int]] = defaultdict(list)
+    for stem, places in by_stem.items():
+        if not _FOLDER.fullmatch(stem.parent.name):
+            beside[stem.parent.parent, stem.name, int(labels[places[0]])] += places
+    for stem, places in by_stem.items():
+        if _FOLDER.fullmatch(stem.parent.name):
+            for name in {stem.name, _ENDING.sub("", stem.name)}:
+                if photographs := beside.get((stem.parent.parent, name, int(labels[places[0]]))):
+                    yield [*places, *photographs]
 
 
 def _flat_ones(dataset: Dataset, pairs: list[list[int]]) -> list[int]:
@@ -57,24 +76,19 @@ def _flat_ones(dataset: Dataset, pairs: list[list[int]]) -> list[int]:
 
     if not pairs:
         return []
-    places = np.array([place for pair in pairs for place in pair])
+    places = sorted({place for pair in pairs for place in pair})
     found = compute([dataset.paths[place] for place in places], [ImageStatistics()])
     shares = column(found.matrices[0], "top_colours")
-    flat = dict(zip(places[found.kept].tolist(), (shares >= FLAT).tolist(), strict=True))
-    return [
-        place
-        for pair in pairs
-        if False in [flat.get(place) for place in pair]
-        for place in pair
-        if flat.get(place)
-    ]
+    flat = {places[i]: bool(share >= FLAT) for i, share in zip(found.kept, shares, strict=True)}
+    mixed = [pair for pair in pairs if False in [flat.get(place) for place in pair]]
+    return [place for pair in mixed for place in pair if flat.get(place)]
 
 
 def masks_by_colours(dataset: Dataset, statistics: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Find images of two to four colours in folders of photographs.
+    """Find images of two to four colours among photographs of the same class in the same folder.
 
-    Where at least half of a folder's images have so few colours, that is what its images are like, and
-    none of them is a mask.
+    Where there are at least as many of them as photographs, that is what these images are like, and none of
+    them is a mask.
 
     Parameters
     ----------
@@ -90,9 +104,10 @@ def masks_by_colours(dataset: Dataset, statistics: NDArray[np.float32]) -> NDArr
     """
     colours = column(statistics, "n_colours")
     few = (colours >= 2) & (colours <= 4)
-    folders = np.unique([str(path.parent) for path in dataset.paths], return_inverse=True)[1]
-    photographs = np.bincount(folders, colours > MAX_COLOURS)
-    return np.flatnonzero(few & (np.bincount(folders, few) < photographs)[folders])
+    where = [f"{label} {path.parent}" for label, path in zip(dataset.labels, dataset.paths, strict=True)]
+    group = np.unique(where, return_inverse=True)[1]
+    photographs = np.bincount(group, colours > MAX_COLOURS)
+    return np.flatnonzero(few & (np.bincount(group, few) < photographs)[group])
 
 
 def without_masks(dataset: Dataset, masks: NDArray[np.int64]) -> tuple[Dataset, NDArray[np.int64]]:
@@ -116,7 +131,7 @@ def without_masks(dataset: Dataset, masks: NDArray[np.int64]) -> tuple[Dataset, 
         return dataset, kept
     notice = Notice.about(
         "masks",
-        [dataset.names[place] for place in masks],
+        [dataset.name_of(dataset.paths[place]) for place in masks],
         "image is a mask and is left out",
         "images are masks and are left out",
         "--keep-masks keeps them." if len(masks) > 1 else "--keep-masks keeps it.",

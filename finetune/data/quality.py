@@ -85,7 +85,7 @@ RULES = (
     Rule(
         "odd shape", _shape, np.log(2.5), 0.1,
         "image is far longer or flatter than usual", "images are far longer or flatter than usual",
-        "Most CNNs see only the middle of it.",
+        "Most CNNs see only the middle of such images.",
     ),
     Rule(
         "tiny", _smallness, np.log(3), 0.1,

@@ -36,7 +36,7 @@ __all__ = ["COLUMNS", "MAX_COLOURS", "ImageStatistics", "column"]
 #:     Share of the image that differs from its commonest brightness, from 0 to 1.
 #: ``pixel_size``
 #:     Smallest distance between rows, and between columns, at which the image changes; the smaller of the
-#:     two, and 1 where it changes at fewer than eight. Enlarging an image k times by repeating pixels gives k.
+#:     two, and 1 where it changes at fewer than eight. An image enlarged k times by repeating pixels has k.
 COLUMNS = (
     "width",
     "height",
@@ -141,8 +141,8 @@ def _sharpness(grey: Image.Image, contrast: float) -> float:
     inner = pixels[1:-1, 1:-1]
     edges = np.abs(4 * inner - pixels[:-2, 1:-1] - pixels[2:, 1:-1] - pixels[1:-1, :-2] - pixels[1:-1, 2:])
     below = np.cumsum(np.bincount(edges.ravel())) / edges.size
-    steepest = np.searchsorted(below, 0.995) - _ROUNDING
-    return float(max(steepest, 0) / (255 * contrast))
+    steepest = max(int(np.searchsorted(below, 0.995)) - _ROUNDING, 0)
+    return steepest / (255 * contrast)
 
 
 def _pixel_size(pixels: NDArray[np.uint8]) -> int:

@@ -147,7 +147,7 @@ class Unfamiliar:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Restore what `to_arrays` gave."""
-        return cls(arrays["references"], int(arrays["k"]), arrays["distances"], arrays["p_values"])
+        return cls(arrays["references"], arrays["k"].item(), arrays["distances"], arrays["p_values"])
 
 
 def _unit(x: NDArray[np.float32]) -> NDArray[np.float32]:

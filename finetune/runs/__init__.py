@@ -1,4 +1,4 @@
-"""The run folder: what one training asked for, found out and leaves behind.
+"""The run folder: what one training was asked for, what it chose and measured, and its model.
 
 ``docs/run-folder.md`` describes every file and key. A run is prepared in a hidden folder beside its
 place and renamed when it is finished, so a folder that holds a ``run.json`` is complete.
@@ -12,7 +12,9 @@ from finetune.runs.record import (
     DataNotice,
     Reference,
     Run,
+    RunContradiction,
     RunData,
+    RunShift,
     RunSplit,
     SkippedFile,
 )
@@ -29,8 +31,10 @@ __all__ = [
     "Prediction",
     "Reference",
     "Run",
+    "RunContradiction",
     "RunData",
     "RunFolder",
+    "RunShift",
     "RunSplit",
     "SkippedFile",
     "Unfinished",

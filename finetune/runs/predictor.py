@@ -32,6 +32,8 @@ class Predictions:
     ----------
     paths : list of Path
         The n images that could be read, in the order given.
+    features : (n, d) array
+        What the head was given.
     scores : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array
@@ -41,6 +43,7 @@ class Predictions:
     """
 
     paths: list[Path]
+    features: NDArray[np.float32]
     scores: NDArray[np.floating[Any]]
     probabilities: NDArray[np.float64]
     skipped: list[UnreadableImage]
@@ -84,8 +87,9 @@ class Predictor:
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
         """Return everything about some images, leaving out those that cannot be read."""
         found = compute([Path(path) for path in paths], [self._space])
-        scores = self._head.decision_function(found.matrices[0])
-        return Predictions(found.paths, scores, softmax(scores), list(found.skipped.values()))
+        X = found.matrices[0]
+        scores = self._head.decision_function(X)
+        return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.

@@ -60,27 +60,20 @@ class Full(NetworkMethod[FullOptions]):
 
         from finetune.training.bench import Prepared
         from finetune.training.network import classifier_inputs
-        from finetune.training.sources import ImageSource, Source, TwoSizes, spare_memory
+        from finetune.training.sources import ImageSource, spare_memory
 
         network.to(team.device)
         own = backbone.preprocess
         size = own.input_size if options.img_size is None else (options.img_size, options.img_size)
-        images = ImageSource(
-            task.train.paths,
-            replace(own, input_size=size),
-            options.augmentation(),
-            task.seed,
-            spare_memory(),
-            largest=options.initial_size or 0,
-        )
+        initial = (0, 0)
+        if options.initial_size is not None and options.epochs is not None:
+            initial = (options.epochs // 2, options.initial_size)
+        augment, preprocess = options.augmentation(), replace(own, input_size=size)
+        images = ImageSource(task.train.paths, preprocess, augment, task.seed, spare_memory(), initial)
         if options.img_size is None and (side := images.useful_side()) < min(size):
             size = (side, side)
             images = images.resized(side)
         X = task.train.X
         if size != own.input_size:
             X = classifier_inputs(network, backbone.classifier, images)
-        source: Source = images
-        if options.initial_size is not None:
-            assert options.epochs is not None
-            source = TwoSizes(images.resized(options.initial_size), images, options.epochs // 2)
-        return Prepared(network, source, X, size, {"img_size": list(size)})
+        return Prepared(network, images, X, size, {"img_size": list(size)})

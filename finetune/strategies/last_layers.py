@@ -82,17 +82,16 @@ class LastLayers(NetworkMethod[LastLayersOptions]):
         from finetune.training.bench import Prepared
         from finetune.training.cut import cut
         from finetune.training.sources import Activations
-        from zoo.cache.folders import cache_root
+        from zoo.cache.folders import cache_folder
 
         size = backbone.preprocess.input_size
         divided = cut(network, size)
         augment = options.augmentation()
         n_views = options.num_views if augment else 1
-        n_images = n_views * len(task.train)
-        before = front(backbone, divided, task.engine, task.precision, n_images, task.log)
+        before = front(backbone, divided, task.engine, task.precision, task.log)
         spaces = [ViewSpace(before, size, augment, number, task.seed) for number in range(n_views)]
         with team.leader_first():
-            views = activations(task.train.paths, spaces, task.checkpoints or cache_root())
+            views = activations(task.train.paths, spaces, task.checkpoints or cache_folder("features"))
         for part in (network, divided.tail):  # until here, the frozen part ran where it was loaded
             part.to(team.device)
         trained = {"unfreeze": list(options.unfreeze)} if options.unfreeze else {"layers": self._layers}

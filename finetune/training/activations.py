@@ -111,7 +111,7 @@ class TorchFront(Space):
 
 
 def front(
-    backbone: Backbone, cut: Cut, engine: str, precision: str, n_images: int, log: Callable[[str], None]
+    backbone: Backbone, cut: Cut, engine: str, precision: str, log: Callable[[str], None]
 ) -> BackboneSpace | TorchFront:
     """Return what computes the tensor at a cut: an engine of the zoo where one can.
 
@@ -121,8 +121,6 @@ def front(
     cut : Cut
     engine, precision : str
         As in :func:`zoo.engines.build`.
-    n_images : int
-        How many views will be computed: with many, ``auto`` measures which engine is the fastest.
     log : callable
         Given one line at a time.
     """
@@ -132,7 +130,6 @@ def front(
         tap = FeatureTap(Stage(cut.module, reduction, channels), "none")
         space = BackboneSpace(backbone, engine, precision, log, {cut.module: tap})
         if space.width == np.prod(cut.shape):
-            space.expected_images = n_images
             return space
     return TorchFront(backbone, cut)
 
@@ -169,17 +166,9 @@ def activations(
     if filled.skipped:
         raise next(iter(filled.skipped.values()))
     size = 2 * len(paths) * sum(space.width for space in spaces)
-    fits = size <= (spare_memory() if limit is None else limit)
-    return [(_in_memory if fits else _on_disk)(filled, place, folder) for place in range(len(spaces))]
-
-
-def _in_memory(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:
-    rows = np.empty((len(filled), filled.spaces[view].width), np.float16)
-    start = 0
-    for part in filled.rows(view):
-        rows[start : start + len(part)] = part
-        start += len(part)
-    return rows
+    if size <= (spare_memory() if limit is None else limit):
+        return filled.matrices
+    return [_on_disk(filled, view, folder) for view in range(len(spaces))]
 
 
 def _on_disk(filled: Extraction, view: int, folder: Path) -> NDArray[np.float16]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +15,13 @@ from finetune.method import Task
 from finetune.strategies.probe import Probe
 from finetune.training.fitted import FittedNetwork
 from finetune.training.interpolation import interpolate, trained_state
-from finetune.training.loop import Job, Outcome, predict
+from finetune.training.loop import Job, predict
 from finetune.training.network import set_head
 from finetune.training.settings import TrainingOptions
 from finetune.training.sources import Rows, Source
 from finetune.training.team import Team
 from finetune.training.tensorboard import tensorboard
 from zoo.backbone import Backbone
-
-if TYPE_CHECKING:
-    from finetune.training.choice import Choice
 
 __all__ = ["Bench", "Prepared"]
 
@@ -131,20 +128,21 @@ class Bench:
 
         return predict(self.job, logits, rows)
 
-    def fitted(self, chosen: Choice, outcome: Outcome) -> FittedNetwork:
-        """Return the network as it is now as a result, its temperature folded into the classifier."""
-        network: Any = self.job.network
-        classifier = network.get_submodule(self.backbone.classifier)
+    def fitted(
+        self, choice: dict[str, Any], history: list[dict[str, Any]], warnings: list[str]
+    ) -> FittedNetwork:
+        """Return the network as it is now as a result, the chosen temperature folded into its classifier."""
+        classifier: Any = self.job.network.get_submodule(self.backbone.classifier)
         with torch.no_grad():
-            classifier.weight.div_(chosen.temperature)
-            classifier.bias.div_(chosen.temperature)
+            classifier.weight.div_(choice["temperature"])
+            classifier.bias.div_(choice["temperature"])
         return FittedNetwork(
             self.task.classes,
-            {**chosen.record, **self.prepared.record},
-            history=outcome.log,
-            warnings=chosen.warnings,
+            {**choice, **self.prepared.record},
+            history=history,
+            warnings=warnings,
             backbone=self.backbone,
-            network=network,
+            network=self.job.network,
             trained=set(self._first),
             input_size=self.prepared.size,
         )

@@ -6,7 +6,6 @@ file's metadata, how far the training is.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from finetune.errors import RunError
+from zoo.writing import atomic_file
 
 __all__ = ["Checkpoint", "Checkpoints"]
 
@@ -63,18 +63,13 @@ class Checkpoint:
         return self._writes and time.monotonic() - self._written >= self._seconds
 
     def write(self, tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> None:
-        """Replace the file by renaming, so that there is always a complete one."""
+        """Replace the file; there is always a complete one."""
         from safetensors.torch import save
 
         if self._path is None or not self._writes:
             return
-        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
-        content = save(tensors, metadata={"progress": json.dumps(progress)})
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
+        with atomic_file(self._path) as temporary:
+            temporary.write_bytes(save(tensors, metadata={"progress": json.dumps(progress)}))
         self._written = time.monotonic()
 
 

@@ -53,24 +53,14 @@ class Choice:
 
     Attributes
     ----------
-    lr : float
-        The learning rate.
-    epochs : int
-        After how many of those that the schedule is made for to stop.
-    alpha : float
-        Share of the trained weights in their interpolation with the start.
-    temperature : float
-        What scores are to be divided by.
     record : dict
-        All of it with its scores, for ``run.json``.
+        ``lr``; ``epochs``, after how many of ``of_epochs`` to stop; ``alpha``, the share of the trained
+        weights in their interpolation with the start; ``temperature``, what scores are to be divided by; and
+        what the choice was made on, for ``run.json``.
     warnings : list of str
         What the user should know.
     """
 
-    lr: float
-    epochs: int
-    alpha: float
-    temperature: float
     record: dict[str, Any]
     warnings: list[str]
 
@@ -99,25 +89,27 @@ def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkp
     """
     trials = _Trials(bench, checkpoints, _judging(folds))
     best = _best_trial(trials, learning_rates)
-    labels, scores = trials.labels, best.scores[best.alpha]
-    mistakes = int((scores.argmax(axis=1) != labels).sum())
+    labels = trials.labels
+    alpha, alphas = choose_alpha(best.scores, labels, trials.groups)
+    alpha = alpha if bench.options.interpolate else 1.0
+    mistakes = best.mistakes(labels, alpha)
     # Without a mistake there is no evidence of how confident is too confident.
-    temperature = max(0.0 if mistakes else 1.0, fit_temperature(scores, labels))
+    temperature = max(0.0 if mistakes else 1.0, fit_temperature(best.scores[alpha], labels))
     record = {
         "lr": best.lr,
-        "epochs": best.epochs,
-        "scheduled_epochs": bench.options.epochs,
-        "alpha": best.alpha,
+        "epochs": len(best.curve),
+        "of_epochs": bench.options.epochs,
+        "alpha": alpha,
         "validation_accuracy": 1 - mistakes / len(labels),
         "n_validation": len(labels),
         "cv_accuracy": None,
         "cv_std": None,
         "temperature": temperature,
         "learning_rates": trials.record(),
-        "alphas": best.alphas,
+        "alphas": alphas,
         "curve": best.curve,
     }
-    return Choice(best.lr, best.epochs, best.alpha, temperature, record, best.warnings(labels, trials.groups))
+    return Choice(record, best.warnings(labels, trials.groups, alpha))
 
 
 def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:
@@ -133,12 +125,12 @@ def _best_trial(trials: "_Trials", learning_rates: tuple[float, ...]) -> "_Trial
     """Try learning rates until none could be told to be better; beyond the ends too, if the best is there."""
     for lr in learning_rates:
         trial = trials.run(lr)
-        if len(learning_rates) == 1 or (trial and trial.mistakes <= FEW):
+        if len(learning_rates) == 1 or (trial and trial.mistakes(trials.labels) <= FEW):
             break
     for _ in range(MOST_BEYOND):
         tried = sorted(trials.done)
         best = trials.best()
-        if len(tried) < 2 or best.mistakes <= FEW or best.lr not in (tried[0], tried[-1]):
+        if len(tried) < 2 or best.mistakes(trials.labels) <= FEW or best.lr not in (tried[0], tried[-1]):
             break
         step = (tried[1] / tried[0]) if best.lr == tried[0] else (tried[-2] / tried[-1])
         trials.run(float(f"{best.lr / step:.1g}"))
@@ -158,43 +150,34 @@ class _Trial:
         Scores of the held-out images one epoch before the last.
     scores : dict of float to (m, c) array
         Theirs after the last epoch, by alpha.
-    alpha : float
-    alphas : list of dict
-        As by :func:`choose_alpha`.
-    mistakes : int
-        Wrong predictions after the last epoch, with alpha 1.
     """
 
     lr: float
     curve: list[dict[str, Any]]
     before_last: NDArray[np.float32] | None
     scores: dict[float, NDArray[np.float32]]
-    alpha: float
-    alphas: list[dict[str, float]]
-    mistakes: int
-
-    @property
-    def epochs(self) -> int:
-        return int(self.curve[-1]["epochs"])
 
     @property
     def loss(self) -> float:
         return float(self.curve[-1]["validation_loss"])
 
-    def warnings(self, labels: NDArray[np.int64], groups: NDArray[Any] | None) -> list[str]:
-        start, end = (_losses(self.scores[alpha], labels) for alpha in (0.0, 1.0))
+    def mistakes(self, labels: NDArray[np.int64], alpha: float = 1.0) -> int:
+        return int((self.scores[alpha].argmax(axis=1) != labels).sum())
+
+    def warnings(self, labels: NDArray[np.int64], groups: NDArray[Any] | None, alpha: float) -> list[str]:
+        start, end = (_losses(self.scores[either], labels) for either in (0.0, 1.0))
         gain = start - end
-        if self.alpha == 0 or gain.mean() <= standard_error(gain, groups):
-            result = "the result is that start" if self.alpha == 0 else "--strategy probe may do as well"
+        if alpha == 0 or gain.mean() <= standard_error(gain, groups):
+            result = "the result is that start" if alpha == 0 else "--strategy probe may do as well"
             return [
                 f"On {len(labels)} training images that were held out, training is not better than the "
                 f"classifier it started from by more than one standard error: {result}."
             ]
-        if self.before_last is None or self.alpha < 1:
+        if self.before_last is None or alpha < 1:
             return []
         gain = _losses(self.before_last, labels) - end
         if gain.mean() > 2 * standard_error(gain, groups) > 0:
-            return [f"The loss was still falling in the last of {self.epochs} epochs: try more --epochs."]
+            return [f"The loss was still falling in the last of {len(self.curve)} epochs: try more --epochs."]
         return []
 
 
@@ -215,14 +198,19 @@ class _Trials:
         """Train at a learning rate; None if the training diverged or was pruned."""
         self.done[lr] = None
         outcomes: list[Outcome] = []
-        scores: dict[float, list[NDArray[np.float32]]] = {}
+        parts: list[dict[float, NDArray[np.float32]]] = []
         for fold in range(len(self._pairs)):
             if (found := self._train(lr, fold)) is None:
                 return None
             outcomes.append(found[0])
-            for alpha, part in found[1].items():
-                scores.setdefault(alpha, []).append(part)
-        self.done[lr] = self._trial(lr, outcomes, {a: np.concatenate(parts) for a, parts in scores.items()})
+            parts.append(found[1])
+        epochs = min(len(outcome.log) for outcome in outcomes)
+        self.done[lr] = _Trial(
+            lr,
+            [self._point(outcomes, epoch) for epoch in range(1, epochs + 1)],
+            _together(outcomes, epochs - 1) if epochs > 1 else None,
+            {alpha: np.concatenate([part[alpha] for part in parts]) for alpha in parts[0]},
+        )
         return self.done[lr]
 
     def best(self) -> _Trial:
@@ -250,13 +238,12 @@ class _Trials:
         lowest = dict(self._lowest)
 
         def pruned(log: list[dict[str, Any]]) -> bool:
-            bound = PRUNED * lowest.get((fold, len(log)), math.inf)
-            return bool(log[-1]["validation_loss"] > bound)
+            return bool(log[-1]["validation_loss"] > PRUNED * lowest.get((fold, len(log)), math.inf))
 
         start = self._bench.begin(inner)
-        name = f"lr {lr:g}{several}"
+        job, name = self._bench.job, f"lr {lr:g}{several}"
         try:
-            found = train(self._bench.job, inner, options, checkpoint, name, validation=held_out, stop=pruned)
+            found = train(job, inner, options, checkpoint, name, validation=held_out, stop=pruned)
         except Diverged as error:
             self._diverged = error
             return None
@@ -269,29 +256,15 @@ class _Trials:
         self, start: dict[str, Any], held_out: Rows, trained: NDArray[np.float32]
     ) -> dict[float, NDArray[np.float32]]:
         """The scores of held-out rows by alpha; those of the two ends even where nothing is interpolated."""
-        network = self._bench.job.network
-        end = trained_state(network)
+        end = trained_state(self._bench.job.network)
         scores = {1.0: trained}
         for alpha in ALPHAS[:-1] if self._bench.options.interpolate else (0.0,):
-            interpolate(network, start, end, alpha)
+            interpolate(self._bench.job.network, start, end, alpha)
             scores[alpha] = self._bench.scores(held_out)
         return scores
 
-    def _trial(self, lr: float, outcomes: list[Outcome], scores: dict[float, NDArray[np.float32]]) -> _Trial:
-        """How the folds fared together, after each epoch that all of them went through."""
-        epochs = min(len(outcome.log) for outcome in outcomes)
-        alpha, alphas = choose_alpha(scores, self.labels, self.groups)
-        return _Trial(
-            lr,
-            [self._point(outcomes, epoch) for epoch in range(1, epochs + 1)],
-            _together(outcomes, epochs - 1) if epochs > 1 else None,
-            scores,
-            alpha if self._bench.options.interpolate else 1.0,
-            alphas,
-            int((_together(outcomes, epochs).argmax(axis=1) != self.labels).sum()),
-        )
-
     def _point(self, outcomes: list[Outcome], epoch: int) -> dict[str, Any]:
+        """How the folds fared together after an epoch."""
         scores = _together(outcomes, epoch)
         lines = [outcome.log[epoch - 1] for outcome in outcomes]
         return {

@@ -125,15 +125,6 @@ class Learner:
         """The learning rate of the classifier at the last update."""
         return max(group["lr"] for group in self._optimizer.param_groups)
 
-    def penalty(self) -> float:
-        """Return what weight decay would add to the loss as an L2 penalty: half of decay times square.
-
-        AdamW applies it to the weights and not through the loss; with plain gradient descent these are one.
-        """
-        groups = self._optimizer.param_groups
-        squares = [g["weight_decay"] * float(p.detach().square().sum()) for g in groups for p in g["params"]]
-        return sum(squares) / 2
-
     def use_average(self) -> None:
         """Swap the parameters with their moving average, where there is one."""
         with torch.no_grad():

@@ -22,6 +22,7 @@ from finetune.training.network import depthwise_in_fp32, evaluating
 from finetune.training.settings import TrainingOptions
 from finetune.training.sources import Rows, Source, batches
 from finetune.training.team import Team
+from zoo.engines.memory import freed_memory_kept
 from zoo.progress import progress
 
 __all__ = ["Job", "Outcome", "log_losses", "predict", "train", "update_ratio"]
@@ -143,7 +144,8 @@ def train(
     per_epoch = len(_chunks(rows, options, job.team))
     weights = _class_weights(job.labels[rows], job.n_classes, options.class_weight == "balanced")
     updates = options.epochs * per_epoch
-    with depthwise_in_fp32(job.network), progress(name, until * len(rows)) as advance:
+    bar = progress(name, until * len(rows))
+    with freed_memory_kept(), depthwise_in_fp32(job.network), bar as advance:
         learner = Learner(job.network, job.tail, options, updates, weights, job.seed, job.team)
         outcome = _resumed(checkpoint, learner)
         advance(outcome.epoch * len(rows))

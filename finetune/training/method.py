@@ -95,13 +95,6 @@ class NetworkMethod(Method[OptionsT]):
         TrainingError
             If the training diverges, or memory is too small.
         """
-        from zoo.engines.memory import freed_memory_kept
-
-        assert backbone is not None
-        with freed_memory_kept():
-            return self._fit(task, backbone)
-
-    def _fit(self, task: Task, backbone: Backbone) -> Fitted:
         import numpy as np
 
         from finetune.training.checkpoint import Checkpoints
@@ -110,6 +103,7 @@ class NetworkMethod(Method[OptionsT]):
         from finetune.training.loop import Outcome, train
         from finetune.training.team import Team
 
+        assert backbone is not None
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
@@ -117,9 +111,9 @@ class NetworkMethod(Method[OptionsT]):
         everything = np.arange(len(task.train))
         start = bench.begin(everything)
         outcome = Outcome()
-        if chosen.alpha > 0:
-            options = bench.options.model_copy(update={"lr": chosen.lr})
-            final = checkpoints.named("final")
-            outcome = train(bench.job, everything, options, final, "training", until=chosen.epochs)
-            interpolate(bench.job.network, start, trained_state(bench.job.network), chosen.alpha)
-        return bench.fitted(chosen, outcome)
+        lr, epochs, alpha = (chosen.record[key] for key in ("lr", "epochs", "alpha"))
+        if alpha > 0:
+            options, final = bench.options.model_copy(update={"lr": lr}), checkpoints.named("final")
+            outcome = train(bench.job, everything, options, final, "training", until=epochs)
+            interpolate(bench.job.network, start, trained_state(bench.job.network), alpha)
+        return bench.fitted(chosen.record, outcome.log, chosen.warnings)

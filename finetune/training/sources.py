@@ -22,7 +22,7 @@ from zoo.images.preprocess import Preprocess
 from zoo.parallel import in_order, threads
 from zoo.progress import progress
 
-__all__ = ["Activations", "ImageSource", "Rows", "Source", "TwoSizes", "batches", "spare_memory"]
+__all__ = ["Activations", "ImageSource", "Rows", "Source", "batches", "spare_memory"]
 
 Rows = NDArray[np.int64]
 
@@ -63,8 +63,8 @@ class ImageSource:
     seed : int
     limit : int
         Bytes that may be kept; an image that does not fit is read each time.
-    largest : int, optional
-        Pixels a side of the largest images that will be wanted, where :meth:`resized` is used.
+    initial : (int, int), optional
+        A number of epochs, and the pixels a side that images have in so many epochs at the beginning.
 
     Raises
     ------
@@ -79,13 +79,15 @@ class ImageSource:
         augment: Augment | None,
         seed: int,
         limit: int,
-        largest: int = 0,
+        initial: tuple[int, int] = (0, 0),
     ) -> None:
         self._paths = list(paths)
         self._preprocess = preprocess
         self._augment = augment
         self._seed = seed
-        self._side = ZOOM * max(largest, *preprocess.input_size) / preprocess.crop_pct
+        self._initial_epochs, side = initial
+        self._initial = replace(preprocess, input_size=(side, side))
+        self._side = ZOOM * max(side, *preprocess.input_size) / preprocess.crop_pct
         self._kept: dict[int, Image.Image] = {}
         self._sides: list[int] = []
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (preprocess.mean, preprocess.std))
@@ -96,7 +98,7 @@ class ImageSource:
         return len(self._paths)
 
     def resized(self, side: int) -> "ImageSource":
-        """Return the same images with another number of pixels a side, up to `largest`."""
+        """Return the same images with fewer pixels a side."""
         other = object.__new__(ImageSource)
         other.__dict__.update(self.__dict__, _preprocess=replace(self._preprocess, input_size=(side, side)))
         return other
@@ -123,14 +125,13 @@ class ImageSource:
         return in_order(lambda row: self._pixels(int(row), epoch), rows, len(rows) + 1)
 
     def _pixels(self, row: int, epoch: int | None) -> NDArray[np.uint8]:
-        image = self._kept.get(row) or self._read(row)
+        image = self._kept.get(row) or self._reduced(open_image(self._paths[row]))
+        early = epoch is not None and epoch < self._initial_epochs
+        preprocess = self._initial if early else self._preprocess
         if epoch is None or self._augment is None:
-            return self._preprocess(image)
+            return preprocess(image)
         rng = np.random.default_rng([self._seed, epoch, row])
-        return self._augment(image, self._preprocess.input_size, rng)
-
-    def _read(self, row: int) -> Image.Image:
-        return self._reduced(open_image(self._paths[row]))
+        return self._augment(image, preprocess.input_size, rng)
 
     def _reduced(self, image: Image.Image) -> Image.Image:
         """Reduce an image to the size that is needed."""
@@ -155,29 +156,6 @@ class ImageSource:
                 if limit >= 0:
                     self._kept[row] = image
                 advance(1)
-
-
-class TwoSizes:
-    """Images of one size in the first epochs, and of another in the others and for evaluation.
-
-    Parameters
-    ----------
-    first, rest : Source
-        Of the same rows.
-    epochs : int
-        How many epochs use the first.
-    """
-
-    def __init__(self, first: Source, rest: Source, epochs: int) -> None:
-        self._first, self._rest, self._epochs = first, rest, epochs
-
-    def __len__(self) -> int:
-        return len(self._rest)
-
-    def batch(self, rows: Rows, epoch: int | None) -> torch.Tensor:
-        """Return the inputs from the source of the epoch."""
-        source = self._first if epoch is not None and epoch < self._epochs else self._rest
-        return source.batch(rows, epoch)
 
 
 class Activations:

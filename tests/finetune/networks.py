@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import timm
 import torch
 from safetensors.numpy import load_file
@@ -35,6 +36,11 @@ DESCENT = FullOptions(
     lr=0.1, epochs=1, batch_size=64, opt="sgd", momentum=0.0, weight_decay=0.0, sched="constant",
     warmup_ratio=0.0, clip_grad=0.0, layer_decay=1.0,
 )  # fmt: skip
+
+#: The larger ones of these take most of the time; the small ones have every kind of layer.
+ARCHITECTURES = [
+    pytest.param(name, marks=[] if name.startswith("test_") else pytest.mark.slow) for name in LAST
+]
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

@@ -10,7 +10,6 @@ from PIL import Image
 from finetune import experiment
 from finetune.cli.app import main
 from finetune.experiment import Request, prepare
-from zoo.errors import DataError
 from zoo.features.spaces import RawPixels
 
 
@@ -192,21 +191,60 @@ def test_statistics_are_stored(tmp_path, backbone, monkeypatch):
     assert prepare(request, backbones=[backbone]).matrices["statistics"].shape == (12, ImageStatistics.width)
 
 
+def one_image_in_a_class(root):
+    folder(root)
+    save(root / "c" / "only.png", 5)
+    return []
+
+
+def a_class_in_one_group(root):
+    rows = [f"{i}.png,{'ab'[i % 2]},g{i // 2}" for i in range(20)] + [f"c{i}.png,c,only" for i in range(6)]
+    return ["--data", str(table(root, "path,label,group", rows))]
+
+
+def blank_groups(root):
+    rows = [f"{i}.png,{'ab'[i % 2]},{'g' if i else ''}" for i in range(12)]
+    return ["--data", str(table(root, "path,label,group", rows))]
+
+
+def one_group(root):
+    rows = [f"{i}.png,{'ab'[i % 2]},{'train' if i < 9 else 'test'},g" for i in range(12)]
+    return ["--data", str(table(root, "path,label,split,group", rows))]
+
+
+def other_classes_in_val(root):
+    folder(root, split="train")
+    folder(root, classes=("b", "c"), split="val")
+    return []
+
+
+def no_group_for_some(root):
+    folder(root)
+    return ["--group-by", r"(s2)-"]
+
+
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("make", "problem"),
     [
-        ({"labels": "middle"}, "top, leaf, path"),
-        ({"group_by": "(s)"}, "All images are in one group"),
-        ({"group_by": r"(s2)-"}, "have no group"),
-        ({"group_by": r"([ab])/"}, "group"),
+        (one_image_in_a_class, "'c' (1)"),
+        (a_class_in_one_group, "of one group only"),
+        (blank_groups, "no group"),
+        (one_group, "All training images are in one group"),
+        (other_classes_in_val, "'c'"),
+        (no_group_for_some, "have no group"),
     ],
 )
-def test_faulty_requests_say_what_to_do(tmp_path, settings, words, backbone):
-    plain(tmp_path)
-    with pytest.raises(DataError) as raised:
-        prepare(Request(str(tmp_path), (backbone.name,), engine="torch", **settings), backbones=[backbone])
-    assert words in str(raised.value)
-    assert raised.value.next_step
+def test_faulty_data_end_with_exit_code_2_and_the_next_step(
+    tmp_path, make, problem, backbone, monkeypatch, capsys
+):
+    words = make(tmp_path)
+    words = words if "--data" in words else ["--data", str(tmp_path), *words]
+    monkeypatch.setattr("zoo.backbone.load", lambda name, **more: backbone)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err
+    assert problem in said
+    assert "Traceback" not in said
 
 
 def test_a_request_in_words():
@@ -227,8 +265,9 @@ def test_every_command_starts_from_the_same_request(tmp_path, command, backbone,
     def stop(request, **more):
         raise Prepared(request)
 
+    original = experiment.prepare
     for module in list(sys.modules.values()):
-        if getattr(module, "prepare", None) is experiment.prepare:
+        if getattr(module, "prepare", None) is original:
             monkeypatch.setattr(module, "prepare", stop)
     monkeypatch.chdir(tmp_path)
     words = [

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +10,7 @@ from finetune.data.copies.copies import Components, Copies, Pair, label_conflict
 from finetune.data.dataset import Dataset
 from finetune.data.notices import Notice
 
-__all__ = ["MODES", "CopyMode", "Grouped", "apply_copies"]
-
-CopyMode = Literal["group", "drop", "ignore"]
-
-MODES: tuple[CopyMode, ...] = ("group", "drop", "ignore")
+__all__ = ["Grouped", "apply_copies"]
 
 #: Groups that a class needs to be trained on, validated on and held out.
 LEAST_GROUPS = 3
@@ -48,7 +43,7 @@ class Grouped:
         return label_conflicts(self.copies.pairs, self.dataset.labels)
 
 
-def apply_copies(dataset: Dataset, copies: Copies, mode: CopyMode) -> Grouped:
+def apply_copies(dataset: Dataset, copies: Copies, mode: str) -> Grouped:
     """Group, drop or ignore copies.
 
     Parameters
@@ -156,7 +151,7 @@ def _joined(dataset: Dataset, groups: NDArray[np.int64]) -> NDArray[np.str_] | N
     return np.array([first_of[int(label)] for label in labels])
 
 
-def _notices(dataset: Dataset, copies: Copies, mode: CopyMode) -> list[Notice]:
+def _notices(dataset: Dataset, copies: Copies, mode: str) -> list[Notice]:
     names, sizes = dataset.names, np.bincount(copies.groups)
     order = [i for i in np.argsort(-sizes[copies.groups], kind="stable") if sizes[copies.groups[i]] > 1]
     kept = "" if mode == "ignore" else "They are kept together in every split and fold."
@@ -169,9 +164,15 @@ def _notices(dataset: Dataset, copies: Copies, mode: CopyMode) -> list[Notice]:
             kept,
         )
     ]
-    conflicts = [f"{names[p.a]} = {names[p.b]}" for p in label_conflicts(copies.pairs, dataset.labels)]
+    conflicts = label_conflicts(copies.pairs, dataset.labels)
+    exact = sum(pair.kind != "scene" for pair in conflicts)
     if conflicts:
-        then = "At least one label of each pair is wrong."
+        then = (
+            f"In {exact} of them the images are equal, so one label is wrong."
+            if exact
+            else "Check their labels."
+        )
         one, many = "pair of copies has different labels", "pairs of copies have different labels"
-        found.append(Notice.about("label conflict", conflicts, one, many, then))
+        pairs = [f"{names[p.a]} = {names[p.b]}" for p in conflicts]
+        found.append(Notice.about("label conflict", pairs, one, many, then))
     return found

@@ -1,5 +1,6 @@
 """Which images stand out, which are masks, and that ordinary ones are left alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,45 @@ def test_masks_are_found_by_name_and_by_pixels(tmp_path):
     assert notice.message.endswith("--keep-masks keeps them.")
     rows = statistics(*[Image.open(path).convert("RGB") for path in rest.paths])
     assert [rest.paths[i].name for i in masks_by_colours(rest, rows)] == ["4.png"]
+
+
+def test_folders_of_masks_are_found_and_classes_of_that_name_are_not(tmp_path):
+    mask = Image.new("L", (60, 60))
+    ImageDraw.Draw(mask).rectangle((10, 10, 40, 40), fill=255)
+    paths = []
+    for name in (
+        "cat/images/1.jpg",
+        "cat/Masks/1.png",
+        "cat/Masks/2_mask.png",
+        "cat/images/2.jpg",
+        "mask/1.jpg",
+    ):
+        paths.append(tmp_path / name)
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        (mask if name.endswith("png") else photograph(7, (60, 60))).save(paths[-1])
+    for name in ("none/1.jpg", "mask/2.png", "none/2.png"):
+        paths.append(tmp_path / name)
+        paths[-1].parent.mkdir(exist_ok=True)
+        (mask if name == "mask/2.png" else photograph(8, (60, 60))).save(paths[-1])
+    dataset = replace(dataset_of(*paths), labels=np.array([0, 0, 0, 0, 1, 2, 1, 2]), classes=("a", "b", "c"))
+    assert masks_beside_photographs(dataset).tolist() == [1, 2]
+
+
+def test_drawings_of_a_class_among_photographs_of_another_are_no_masks():
+    images = [image.quantize(2).convert("RGB") for image in PHOTOGRAPHS[:4]] + PHOTOGRAPHS[4:20]
+    dataset = dataset_of(*[f"all/{i}.png" for i in range(20)])
+    rows = statistics(*images)
+    assert masks_by_colours(dataset, rows).tolist() == [0, 1, 2, 3]
+    labels = np.repeat([0, 1], [4, 16])
+    assert len(masks_by_colours(replace(dataset, labels=labels, classes=("a", "b")), rows)) == 0
+
+
+def test_smallest_images():
+    for size in ((1, 1), (1, 300), (2, 2), (3, 3), (5000, 2)):
+        assert np.isfinite(statistics(Image.new("RGB", size, (9, 9, 9)))).all()
+        names = [f"{i}.png" for i in range(3)]
+        rows = statistics(*[Image.new("RGB", size, (9, 9, i)) for i in range(3)])
+        assert [notice.kind for notice in quality_notices(dataset_of(*names), rows)] == ["constant"]
 
 
 def test_a_folder_of_drawings_in_two_colours_is_no_folder_of_masks():

@@ -82,7 +82,7 @@ def test_what_was_chosen_is_recorded_by_name(backbone, photos):
     last_layers, full = (fit(name, backbone, photos) for name in METHODS)
     for choice in (last_layers.choice, full.choice):
         assert choice["lr"] == 1e-3
-        assert choice["epochs"] == choice["scheduled_epochs"] == 2
+        assert choice["epochs"] == choice["of_epochs"] == 2
         assert choice["cv_accuracy"] is None
         assert 0 <= choice["validation_accuracy"] <= 1
         assert choice["n_validation"] == 16
@@ -173,11 +173,8 @@ def test_where_the_size_is_another_the_probe_is_fitted_on_features_of_that_size(
 
 def test_small_images_are_not_enlarged(backbone, tmp_path):
     """The network's own size is 160 here; the images have 120 pixels, and 128 are the least."""
-    large = Zoo(tmp_path)("test_resnet")
-    config = json.loads((large.folder / "config.json").read_text())
-    config["pretrained_cfg"]["input_size"] = [3, 160, 160]
-    (large.folder / "config.json").write_text(json.dumps(config))
-    large = zoo.load(f"local-dir:{large.folder}")
+    large = zoo.load(f"local-dir:{backbone.folder}")
+    large.preprocess = dataclasses.replace(large.preprocess, input_size=(160, 160))
     bench = make_method("full", **SHORT).bench(task(large, crops(tmp_path / "photos", n=3)), large)
     assert bench.prepared.size == (128, 128)
 
@@ -242,7 +239,7 @@ def test_an_engine_computes_what_the_frozen_part_does(tmp_path):
     divided = cut(built, before.preprocess.input_size)
     assert divided.module == "blocks.5"
     paths = sorted(crops(tmp_path / "photos", n=2).rglob("*.png"))
-    by_engine = front(before, divided, "auto", "fp32", 4, print)
+    by_engine = front(before, divided, "auto", "fp32", print)
     assert not isinstance(by_engine, TorchFront)
     size = before.preprocess.input_size
     for number, augment in ((0, None), (1, Augment.from_level("light"))):

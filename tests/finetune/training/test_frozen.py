@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import DESCENT, LAST, SIDE, STATISTICS, Zoo, held, labelled, task, tensors, with_
+from networks import ARCHITECTURES, DESCENT, LAST, SIDE, STATISTICS, Zoo, held, labelled, task, tensors, with_
 from photos import crops
 from PIL import Image
 
@@ -28,7 +28,7 @@ SHORT = {
     "epochs": 2, "lr": 1e-3, "batch_size": 8, "weight_decay": 0.0, "clip_grad": 0.0, "interpolate": False,
 }  # fmt: skip
 
-NORMALISED = [name for name in LAST if name not in ("test_convnext", "test_nfnet")]
+NORMALISED = [case for case in ARCHITECTURES if case.values[0] not in ("test_convnext", "test_nfnet")]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def is_statistic(name):
 
 
 @pytest.mark.parametrize("bn", ["frozen", "train"])
-@pytest.mark.parametrize("architecture", LAST)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_last_layers_are_trained_and_the_others_keep_their_bytes(
     architecture, bn, backbone, photos, tmp_path
 ):
@@ -83,7 +83,7 @@ def test_with_no_layers_the_head_alone_is_trained(architecture, backbone, photos
 
 
 @pytest.mark.parametrize("bn", ["frozen", "train"])
-@pytest.mark.parametrize("architecture", [name for name in NORMALISED if name != "densenet121"])
+@pytest.mark.parametrize("architecture", NORMALISED)
 def test_of_a_whole_network_statistics_move_only_if_asked(architecture, bn, backbone, photos, tmp_path):
     before, saved, live = trained("full", backbone(architecture), photos, tmp_path, img_size=SIDE, bn=bn)
     statistics = {name for name in before if is_statistic(name)}
@@ -121,7 +121,7 @@ def noise(n=3):
 
 
 @pytest.mark.parametrize("bn", ["frozen", "train"])
-@pytest.mark.parametrize("architecture", LAST)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_network_divided_anywhere_computes_the_same(architecture, bn, backbone):
     x = noise()
     whole = build(backbone(architecture), 2, 0)
@@ -137,7 +137,7 @@ def test_a_network_divided_anywhere_computes_the_same(architecture, bn, backbone
         assert divided.head is None or learns.isdisjoint(id(p) for p in divided.head.parameters())
 
 
-@pytest.mark.parametrize("architecture", LAST)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_module_at_the_cut_is_the_one_that_is_named(architecture, backbone):
     whole = build(backbone(architecture), 2, 0)
     parts.freeze_all_but(whole, parts.last_stages(whole, 1), "frozen")
@@ -235,7 +235,7 @@ def test_engines_and_the_frozen_part_itself_agree(engine, architecture, backbone
         pytest.skip(f"{engine} is not installed")
     before = backbone(architecture)
     divided = cut(last_stage_learns(before), (SIDE, SIDE))
-    by_engine, by_torch = front(before, divided, engine, "fp32", 5, print), TorchFront(before, divided)
+    by_engine, by_torch = front(before, divided, engine, "fp32", print), TorchFront(before, divided)
     assert not isinstance(by_engine, TorchFront)
     paths = labelled(photos)[0][:5]
     for number in range(2):
@@ -279,7 +279,18 @@ def test_without_room_on_disk_either_the_next_step_is_said(two_views, tmp_path, 
         activations(*two_views, tmp_path, 0)
 
 
-def test_the_engines_are_told_how_many_views_there_are(backbone):
+def test_the_engine_is_told_how_many_views_there_are_to_compute(two_views, backbone, tmp_path):
+    """So that ``auto`` times the engines, as it does for plain features."""
+    paths, _ = two_views
     before = backbone("test_resnet")
-    divided = cut(last_stage_learns(before), (SIDE, SIDE))
-    assert front(before, divided, "auto", "fp32", 4000, print).expected_images == 4000
+    space = front(before, cut(last_stage_learns(before), (SIDE, SIDE)), "torch", "fp32", print)
+    views = [ViewSpace(space, (SIDE, SIDE), Augment.from_level("light"), n, seed=9) for n in range(1, 4)]
+    told, run = [], space.run
+
+    def watched(batch):
+        told.append(space.expected_images)
+        return run(batch)
+
+    space.run = watched
+    activations(paths, views, tmp_path)
+    assert set(told) == {3 * len(paths)}

@@ -78,10 +78,10 @@ def test_a_checkpoint_is_whole_or_the_one_before(tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "one.safetensors")
     checkpoint.write({"x": torch.zeros(3)}, {"epoch": 1})
 
-    def full_disk(self, target):
+    def full_disk(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         checkpoint.write({"x": torch.ones(3)}, {"epoch": 2})
     tensors, progress = checkpoint.read()

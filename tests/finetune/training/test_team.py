@@ -13,6 +13,7 @@ from networks import Zoo
 from photos import crops
 from safetensors.numpy import load_file
 
+from finetune.cli.app import main
 from finetune.errors import TrainingError
 from finetune.training.team import Team, rank_and_size
 
@@ -64,6 +65,15 @@ def test_half_of_a_launchers_variables_are_refused_with_the_next_step(variables,
         with pytest.raises(TrainingError, match=r"(?i)RANK|WORLD_SIZE") as raised:
             ask()
         assert "accelerate launch" in raised.value.next_step
+
+
+def test_the_command_refuses_them_and_leaves_nothing(environment, tmp_path, monkeypatch, capsys):
+    """With RANK alone, it once trained into a folder that was then deleted, and exited with 0."""
+    environment(RANK="1")
+    monkeypatch.chdir(tmp_path)
+    assert main(["--strategy", "full", "--data", str(crops(tmp_path / "photos", n=3)), "--out", "run"]) == 2
+    assert "WORLD_SIZE" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 
 #: The images of five folds divide into batches in which the processes' shares differ in size.
