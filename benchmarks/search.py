@@ -14,8 +14,8 @@ from dataclasses import replace
 from unittest.mock import patch
 
 import optuna
-from finetune.experiment import Request, prepare
 
+from finetune.experiment import Request, prepare
 from finetune.methods import make_method
 from finetune.search import study
 from finetune.search.heads import HeadTrainer

@@ -72,7 +72,7 @@ class KeptKeypoints:
 
     def _describe(self, place: int) -> Keypoints:
         path = self._paths[place]
-        return keypoints.describe(EncodedImage(read_file(path), str(path)).picture(keypoints.reduction).image)
+        return keypoints.describe(EncodedImage(read_file(path), str(path)).decode(keypoints.reduction).image)
 
 
 @dataclass(frozen=True)
