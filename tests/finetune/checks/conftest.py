@@ -15,7 +15,7 @@ SIDE = 64
 
 @pytest.fixture(scope="session")
 def networks(tmp_path_factory):
-    """Make, once each, a small network of random weights for 64 pixels; 0 classes for no classifier."""
+    """Make, once each, a small network of random weights that takes 64 pixels; 0 classes: no classifier."""
     made = {}
 
     def make(architecture="test_resnet", num_classes=0):

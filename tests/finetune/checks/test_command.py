@@ -146,7 +146,7 @@ def test_a_second_check_of_a_probe_loads_nothing_heavy(photos, here, networks, r
     code = (
         "import sys, json; from finetune.checks import check; from finetune.experiment import Request;"
         f"check(Request({str(photos)!r}, ('local-dir:{networks()}',), engine='torch'), out='second');"
-        "print(json.dumps([m for m in ('torch', 'timm', 'sklearn', 'matplotlib') if m in sys.modules]))"
+        "print(json.dumps([m for m in ('torch', 'timm', 'optuna', 'matplotlib') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
