@@ -104,7 +104,8 @@ class Task:
         from finetune.data.plan import inner_folds
 
         train = self.train.subset(rows)
-        return replace(self, train=train, folds=inner_folds(train.labels, train.groups, n_folds, self.seed))
+        inner = inner_folds(train.labels, train.groups, n_folds, self.seed)
+        return replace(self, train=train, folds=inner, checkpoints=None)  # checkpoints are of other images
 
 
 @dataclass(eq=False)
