@@ -1,13 +1,14 @@
 """Engines beside timm as it comes, computing only, in one process run.
 
     python benchmarks/engines.py [--model efficientnet_lite0] [--images FOLDER] [--repeats 5] [--json]
-        [--precision int8]
+        [--precision int8] [--features last stages]
     python benchmarks/engines.py --model resnet50 --random
 
 The peer is what a user would write: timm.create_model(...).eval(), inference_mode, float32 images of
 (32, 3, height, width). It runs in a process of its own; all take turns batch by batch, and the median is
 printed. The cosine is the worst image's, against the peer's features. Random weights run as fast as
-trained ones; their cosine says little of bf16.
+trained ones; their cosine says little of bf16. --features last stages times a pass that also reads the
+average and maximum of every stage; its cosine is that of the last features in it.
 """
 
 import argparse
@@ -27,20 +28,19 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from zoo.engines.bf16 import worst_cosine
-from zoo.engines.notes import versions
 
 from zoo.backbone import load
-from zoo.engines import BATCH, ENGINES, EngineError, Readout, build
+from zoo.engines import BATCH, ENGINES, EngineError, build, taps_of
 from zoo.engines.contract import offers
-from zoo.engines.machine import machine
+from zoo.engines.machine import machine, versions
 from zoo.engines.photographs import photographs
+from zoo.engines.precisions import worst_cosine
 from zoo.images.decode import open_image
 
 #: GFLOP/s that a 3 x 3 convolution through oneDNN reached on the 2-core machine of docs/performance.md.
 #: Of int8 it was not measured.
 PEAK = {"fp32": 450, "bf16": 975, "int8": None}
-PEER = ("timm eager", "fp32")
+PEER = ("timm eager", "fp32", "last")
 
 
 def random_folder(architecture, into):
@@ -63,8 +63,7 @@ def pixels_of(backbone, folder):
 def eager(connection, folder, mean, std):
     """The peer, in a process of its own: answers pixels with seconds and features.
 
-    Of its own, because the torch engine tells the C library to keep freed memory, which would make the
-    peer several times as fast as it is for a user.
+    Of its own, because other engines' memory would change its speed.
     """
     model = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0).eval()
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (mean, std))
@@ -101,18 +100,20 @@ def tell(line):
     print(line, file=sys.stderr)
 
 
-def engines_of(backbone, precisions):
-    """Every engine and precision that can be had here, and which `auto` takes."""
+def engines_of(backbone, precisions, readings):
+    """Every engine and precision that is available here, and which `auto` takes."""
     made = {}
     for precision in precisions:
         for engine in ENGINES:
             try:
                 if offers(engine, precision):
-                    made[engine, precision] = build(backbone, engine, precision)
+                    for features in readings:
+                        taps = tuple(taps_of(backbone, features).values())
+                        made[engine, precision, features] = build(backbone, engine, precision, taps=taps)
             except EngineError as error:
                 tell(f"{engine} {precision}: {error}")
-    had = {precision for _, precision in made}
-    chosen = {p: build(backbone, "auto", p, n_images=10**6, say=tell).name for p in had}
+    available = {precision for _, precision, _ in made}
+    chosen = {p: build(backbone, "auto", p, n_images=10**6, log=tell).name for p in available}
     return made, chosen
 
 
@@ -160,8 +161,8 @@ def seconds_each(runners, batch, repeats):
     return {key: statistics.median(values) for key, values in taken.items()}
 
 
-def measure(backbone, pixels, repeats, precisions):
-    made, chosen = engines_of(backbone, precisions)
+def measure(backbone, pixels, repeats, precisions, readings):
+    made, chosen = engines_of(backbone, precisions, readings)
     runners = {key: partial(timed, engine) for key, engine in made.items()}
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
     with peer_of(backbone) as peer:
@@ -170,13 +171,15 @@ def measure(backbone, pixels, repeats, precisions):
         features = {key: rows_of(lambda part, run=run: run(part)[1], pixels) for key, run in runners.items()}
     gflops = 2 * macs(backbone.module, backbone.preprocess.input_size) / 1e9
     results = []
-    for (engine, precision), taken in seconds.items():
+    for (engine, precision, reading), taken in seconds.items():
         rate = BATCH / taken
-        cosine = worst_cosine(backbone, Readout(), features[engine, precision], features[PEER])
+        last = features[engine, precision, reading][:, : backbone.num_features]
+        cosine = worst_cosine([last], [features[PEER]])
         results.append(
             {
                 "engine": engine,
                 "precision": precision,
+                "features": reading,
                 "auto": chosen.get(precision) == engine,
                 "images_per_second": round(rate, 1),
                 "ratio": round(seconds[PEER] / taken, 2),
@@ -190,12 +193,24 @@ def measure(backbone, pixels, repeats, precisions):
 
 def table(results, title):
     shown = Table(title=title)
-    for heading in ("engine", "precision", "images/s", "x timm eager", "worst cosine", "GFLOP/s", "of peak"):
-        shown.add_column(heading, justify="left" if heading in ("engine", "precision") else "right")
+    for heading in (
+        "engine",
+        "precision",
+        "features",
+        "images/s",
+        "x timm eager",
+        "worst cosine",
+        "GFLOP/s",
+        "of peak",
+    ):
+        shown.add_column(
+            heading, justify="left" if heading in ("engine", "precision", "features") else "right"
+        )
     for row in results:
         shown.add_row(
             row["engine"] + (" (auto)" if row["auto"] else ""),
             row["precision"],
+            row["features"],
             f"{row['images_per_second']:.0f}",
             f"{row['ratio']:.1f}",
             f"{row['worst_cosine']:.5f}",
@@ -219,14 +234,17 @@ def main():
         "--precision",
         action="append",
         choices=list(PEAK),
-        help="may be said several times; by default fp32 and bf16",
+        help="may be repeated; by default fp32 and bf16",
     )
+    parser.add_argument("--features", nargs="+", default=["last"], choices=["last", "stages"])
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         backbone = load(random_folder(given.model, folder) if given.random else given.model)
         pixels = pixels_of(backbone, given.images)
-        results = measure(backbone, pixels, given.repeats, given.precision or ["fp32", "bf16"])
+        results = measure(
+            backbone, pixels, given.repeats, given.precision or ["fp32", "bf16"], given.features
+        )
     about = {**machine(), **versions("torch", "timm", "openvino", "onnxruntime"), "images": len(pixels)}
     if given.json:
         print(json.dumps({"model": given.model, **about, "results": results}, indent=1))

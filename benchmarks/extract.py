@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from zoo.engines.notes import versions
 
 from zoo.backbone import load
-from zoo.engines.machine import machine
+from zoo.cache.folders import cache_folder
+from zoo.engines.machine import machine, versions
 from zoo.images.decode import EncodedImage, open_image
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ants-bees"
@@ -41,7 +41,7 @@ import json, sys, time
 import numpy as np
 from pathlib import Path
 import zoo
-from zoo.features.fill import compute
+from zoo.features.extract import compute
 from zoo.images.scan import scan
 from zoo.features.spaces import BackboneSpace
 model, data, precision, into = sys.argv[1:]
@@ -112,7 +112,7 @@ def answer(program, *arguments, path=None):
 
 
 def forget_features():
-    shutil.rmtree(Path(os.environ["ZOO_CACHE"]) / "features", ignore_errors=True)
+    shutil.rmtree(cache_folder("features"), ignore_errors=True)
 
 
 class Runs:

@@ -104,8 +104,8 @@ class Task:
         from finetune.data.plan import inner_folds
 
         train = self.train.subset(rows)
-        inner = inner_folds(train.labels, train.groups, n_folds, self.seed)
-        return replace(self, train=train, folds=inner, checkpoints=None)  # checkpoints are of other images
+        dealt = inner_folds(train.labels, train.groups, n_folds, self.seed)
+        return replace(self, train=train, folds=dealt, checkpoints=None)
 
 
 @dataclass(eq=False)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from finetune.experiment import Experiment
     from finetune.method import Fitted, Images
 
-__all__ = ["Assessment", "Knowledge", "assess"]
+__all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "shift"]
 
 #: Cross-validated and held-out accuracy contradict each other below this p-value.
 LEVEL = 0.01
@@ -90,23 +90,24 @@ def assess(experiment: Experiment, fitted: Fitted, train: Images, held_out: Imag
     probabilities = softmax(fitted.decision_function(held_out))
     correct = probabilities.argmax(axis=1) == held_out.labels
     test = evaluate(held_out.labels, probabilities, fitted.classes, held_out.groups)
-    copied = _copied(experiment)
+    copied = held_out_with_copy(experiment)
     if copied.any() and not copied.all():
         rest = None if held_out.groups is None else held_out.groups[~copied]
         test = replace(test, without_copies=SubsetAccuracy.of(correct[~copied], rest))
-    shift = _shift(experiment)
+    differs_in_kind = shift(experiment)
     differs = _contradiction(fitted, train, correct, held_out.groups)
-    found = Assessment(test, probabilities, shift, differs, int(copied.sum()), [])
+    found = Assessment(test, probabilities, differs_in_kind, differs, int(copied.sum()), [])
     return replace(found, warnings=_warnings(found))
 
 
-def _copied(experiment: Experiment) -> NDArray[np.bool_]:
-    """Whether each held-out image has a copy in training."""
+def held_out_with_copy(experiment: Experiment) -> NDArray[np.bool_]:
+    """Return whether each held-out image has a copy in training."""
     groups, split = experiment.copies.copies.groups, experiment.split
     return np.isin(groups[split.test], groups[split.train])
 
 
-def _shift(experiment: Experiment) -> Shift | None:
+def shift(experiment: Experiment) -> Shift | None:
+    """Return how well training and held-out images can be told apart; None for a split that is drawn here."""
     if experiment.dataset.splits is None:
         return None
     X, y = experiment.matrices[experiment.backbone.name], experiment.dataset.labels

@@ -13,22 +13,10 @@ R = TypeVar("R")
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Generator[R, None, None]:
-    """Map in threads, in order, never more than `ahead` results in memory.
+    """Map in threads, in order, with never more than `ahead` results waiting to be taken.
 
-    Parameters
-    ----------
-    function : callable
-        Applied to each item, in any thread.
-    items : iterable
-        What it is applied to.
-    ahead : int
-        How many results may wait to be taken.
-
-    Yields
-    ------
-    object
-        What `function` returned, in the order of `items`. Whoever does not want the rest closes the
-        iterator (`contextlib.closing`): what has not begun then never begins.
+    Whoever does not want the rest closes the iterator (`contextlib.closing`): what has not begun then never
+    begins.
     """
     waiting: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(threads())

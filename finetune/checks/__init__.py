@@ -1,11 +1,11 @@
-"""What should be looked at before a long training: checks on the user's own images and network.
+"""Checks of the images, their labels and the training, before much time is spent on a training.
 
-A check is a function of a :class:`finetune.checks.contract.Subject` that gives back findings; which there
-are, and for which strategies, stands in :mod:`finetune.checks.order`.
+A check is a class under the contract of :mod:`finetune.checks.contract`; :mod:`finetune.checks.order` lists
+them.
 """
 
-from finetune.checks.contract import Finding, Subject
+from finetune.checks.contract import CheckResult
 from finetune.checks.record import CheckRecord
 from finetune.checks.study import check
 
-__all__ = ["CheckRecord", "Finding", "Subject", "check"]
+__all__ = ["CheckRecord", "CheckResult", "check"]

@@ -1,31 +1,25 @@
-"""What a check is given, and what it gives back."""
+"""The contract of a check: what it is given and what it returns."""
 
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
 from pydantic import Field
 
-from finetune.checks.ranking import Suspect, rank
-from finetune.data.dataset import Dataset
-from finetune.data.split import Split
-from finetune.method import Task
+from finetune.checks.context import CheckContext
 from finetune.runs.plain import PlainModel
-from zoo.backbone import Backbone
-from zoo.features.spaces import BackboneSpace
 
-if TYPE_CHECKING:
-    from finetune.checks.network.part import NetworkPart
-
-__all__ = ["Check", "Finding", "Status", "Subject"]
+__all__ = ["STATUSES", "Check", "CheckResult", "Status", "listed", "worst"]
 
 Status = Literal["pass", "warn", "fail"]
 
+#: From the best to the worst.
+STATUSES: tuple[Status, ...] = ("pass", "warn", "fail")
 
-class Finding(PlainModel):
+
+class CheckResult(PlainModel):
     """One row of the table.
 
     Attributes
@@ -33,19 +27,19 @@ class Finding(PlainModel):
     check : str
         The check that it comes from, such as ``data``.
     name : str
-        What was looked at, such as ``class sizes``.
+        What was checked, such as ``class sizes``.
     status : str
-        ``pass``, ``warn`` (look at it) or ``fail`` (mend it before training).
+        ``pass``; ``warn``: worth a look; ``fail``: the results of a training would be wrong.
     value : float, str or None
-        What was found.
+        What was measured.
     threshold : str
-        What it should be, in words.
+        What the value should be.
     meaning : str
         What the value means for these images, in a sentence.
-    todo : str
-        What to do; empty where there is nothing.
+    fix : str
+        What to do; empty where there is nothing to do.
     details : list
-        Whatever backs the finding, for programs and for the page.
+        The data behind it, for programs and for the page.
     """
 
     check: str
@@ -54,80 +48,60 @@ class Finding(PlainModel):
     value: float | str | None
     threshold: str
     meaning: str
-    todo: str = ""
+    fix: str = ""
     details: list[dict[str, Any]] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """All that a check may look at.
+class Check(ABC):
+    """A check. One class in a file, and one line in :mod:`finetune.checks.order`.
 
     Attributes
     ----------
-    dataset : Dataset
-        The n readable images.
-    digests : list of str
-        SHA-256 of their bytes.
-    X : (n, d) float32 array
-        Their features.
-    pixels : (n, 3072) float32 array
-        Their colours on 32 x 32 pixels, from 0 to 1.
-    sizes : (n, 2) float32 array
-        Their widths and heights.
-    split : Split
-        Which of them train.
-    task : Task
-        The training images with their folds, as a strategy is given them.
-    backbone : Backbone
-        The network.
-    space : BackboneSpace
-        What its features are computed in.
-    strategy : str
-        What shall be trained.
-    options : object
-        The strategy's ``Options``.
-    seed : int
-        Of anything random.
-    pictures : Path
-        An existing folder; a check may write pictures into it.
+    name : str
+        In the table and in ``check.json``.
     """
 
-    dataset: Dataset
-    digests: list[str]
-    X: NDArray[np.float32]
-    pixels: NDArray[np.float32]
-    sizes: NDArray[np.float32]
-    split: Split
-    task: Task
-    backbone: Backbone
-    space: BackboneSpace
-    strategy: str
-    options: Any
-    seed: int
-    pictures: Path
+    name: ClassVar[str]
 
-    @cached_property
-    def parts(self) -> NDArray[np.str_]:
-        """``train`` or ``test`` for each image."""
-        parts = np.full(len(self.dataset), "train")
-        parts[self.split.test] = "test"
-        return parts
+    def applies(self, context: CheckContext) -> bool:
+        """Return whether the check means anything for what is trained."""
+        return True
 
-    @cached_property
-    def suspects(self) -> list[Suspect]:
-        """All images, the one that looks least like its class first."""
-        return rank(self.dataset, self.X, self.parts, self.digests, self.seed)
+    @abstractmethod
+    def run(self, context: CheckContext) -> list[CheckResult]:
+        """Return the rows of the table."""
 
-    @cached_property
-    def network(self) -> "NetworkPart":
-        """What last-layers and full train, made ready on a few of the training images."""
-        from finetune.checks.network.part import prepare
+    def result(
+        self,
+        name: str,
+        status: Status,
+        value: float | str | None,
+        threshold: str,
+        meaning: str,
+        fix: str = "",
+        details: Sequence[dict[str, Any]] = (),
+    ) -> CheckResult:
+        """Return one row; a `fix` is kept where the check did not pass, a value only where it is finite."""
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            value = str(value)
+        return CheckResult(
+            check=self.name,
+            name=name,
+            status=status,
+            value=value,
+            threshold=threshold,
+            meaning=meaning,
+            fix="" if status == "pass" else fix,
+            details=list(details),
+        )
 
-        return prepare(self)
+
+def worst(statuses: Sequence[Status]) -> Status:
+    """Return the worst of some statuses; ``pass`` of none."""
+    return max(statuses, key=STATUSES.index, default="pass")
 
 
-class Check(Protocol):
-    """A check: a module's function ``check``."""
-
-    def __call__(self, subject: Subject) -> list[Finding]:
-        """Look at the subject and say what was found."""
+def listed(items: Sequence[str], most: int = 3) -> str:
+    """Return a list in words, cut after a few items."""
+    more = len(items) - most
+    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")

@@ -1,155 +1,82 @@
-"""Images that are there twice, in one part or, worse, on both sides of the split.
+"""Images of one thing (:mod:`finetune.data.copies`): across the split, and with different labels."""
 
-Exact copies have equal digests. Near copies (compressed, scaled, brightened or mirrored anew) are found on
-the 32 x 32 pixels that every run computes (:mod:`finetune.data.alike`). Their correlation alone takes any two
-bright discs for one picture, so that the network's features have to be alike too. docs/check.md has the
-measurements.
-"""
+from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from finetune.checks.context import CheckContext
+from finetune.checks.contract import Check, CheckResult, listed
+from finetune.data.copies.copies import Pair
+from finetune.trust import held_out_with_copy
 
-from finetune.checks.contract import Finding, Subject
-from finetune.data.alike import alike, unit
+__all__ = ["Duplicates"]
 
-__all__ = ["SAME_FEATURES", "Pair", "check", "find_pairs"]
-
-#: Cosine of the features that they must have besides.
-SAME_FEATURES = 0.5
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images that are alike; `exact` if their bytes are the same."""
-
-    a: int
-    b: int
-    correlation: float
-    exact: bool
+#: Share of the held-out images with a copy in training from which the accuracy is not to be believed.
+TOO_MANY = 0.01
 
 
-def check(subject: Subject) -> list[Finding]:
-    """Look for copies.
+class Duplicates(Check):
+    """Copies of held-out images in training, groups of copies, and copies with different labels."""
 
-    Parameters
-    ----------
-    subject : Subject
+    name = "duplicates"
 
-    Returns
-    -------
-    list of Finding
-        ``across the split``, ``inside a part``, ``contradictions``.
-    """
-    pairs = find_pairs(subject.X, subject.pixels, subject.digests)
-    y, parts = subject.dataset.labels, subject.parts
-    across = [pair for pair in pairs if parts[pair.a] != parts[pair.b]]
-    inside = [pair for pair in pairs if parts[pair.a] == parts[pair.b]]
-    contrary = [pair for pair in pairs if y[pair.a] != y[pair.b]]
-    return [_across(subject, across), _inside(subject, inside), _contrary(subject, contrary)]
+    def run(self, context: CheckContext) -> list[CheckResult]:
+        """Say where the copies are."""
+        return [self._across(context), self._groups(context), self._labels(context)]
 
+    def _across(self, context: CheckContext) -> CheckResult:
+        experiment = context.experiment
+        groups = experiment.copies.copies.groups
+        copied = experiment.split.test[held_out_with_copy(experiment)]
+        crossing = set(groups[copied].tolist())
+        share = len(copied) / max(len(experiment.split.test), 1)
+        names = [context.dataset.names[i] for i in copied]
+        pairs = [pair for pair in experiment.copies.copies.pairs if groups[pair.a] in crossing]
+        return self.result(
+            "across the split",
+            "fail" if share >= TOO_MANY else "warn" if len(copied) else "pass",
+            len(copied),
+            f"no held-out image with a copy in training; {TOO_MANY:.0%} of them fail",
+            f"{share:.1%} of the held-out images have a copy in training, which makes the accuracy too"
+            f" good: {listed(names)}."
+            if len(copied)
+            else "No held-out image has a copy in training.",
+            "Believe the accuracy without copies (test.without_copies of a run), or draw another split.",
+            _details(context, pairs),
+        )
 
-def find_pairs(X: NDArray[np.float32], pixels: NDArray[np.float32], digests: list[str]) -> list[Pair]:
-    """Find all pairs of images that are copies of each other.
+    def _groups(self, context: CheckContext) -> CheckResult:
+        copies, ignored = context.experiment.copies.copies, context.experiment.request.copies == "ignore"
+        return self.result(
+            "groups",
+            "warn" if ignored and copies.pairs else "pass",
+            copies.n_images,
+            "copies are kept together in every split and fold",
+            f"{copies.n_images} images are copies or further images of one thing, in {copies.n_groups} groups"
+            f" of up to {copies.largest}. "
+            + ("--copies ignore lets them straddle folds." if ignored else "They are kept together.")
+            if copies.pairs
+            else "Every image stands for itself.",
+            "Leave out --copies ignore.",
+            _details(context, copies.pairs),
+        )
 
-    Parameters
-    ----------
-    X : (n, d) float32 array
-        Features.
-    pixels : (n, 3072) float32 array
-        Colours on 32 x 32 pixels.
-    digests : list of str
-        SHA-256 of the images' bytes.
-
-    Returns
-    -------
-    list of Pair
-        The most alike first, `a` before `b`.
-    """
-    Z = unit(X)
-    found = []
-    for a, b, correlation in alike(pixels):
-        exact = digests[a] == digests[b]
-        if exact or Z[a] @ Z[b] >= SAME_FEATURES:
-            found.append(Pair(a, b, correlation, exact))
-    # A picture of one colour correlates with nothing, not even with its own copy.
-    known = {(pair.a, pair.b) for pair in found}
-    found += [Pair(a, b, 1.0, True) for a, b in _same_bytes(digests) if (a, b) not in known]
-    return sorted(found, key=lambda pair: (-pair.exact, -pair.correlation))
-
-
-def _same_bytes(digests: list[str]) -> Iterator[tuple[int, int]]:
-    """Each image with the first of the same bytes."""
-    first: dict[str, int] = {}
-    for place, digest in enumerate(digests):
-        if (original := first.setdefault(digest, place)) != place:
-            yield original, place
-
-
-def _across(subject: Subject, pairs: list[Pair]) -> Finding:
-    tested = set(subject.split.test.tolist())
-    flattered = {place for pair in pairs for place in (pair.a, pair.b) if place in tested}
-    share = len(flattered) / max(len(tested), 1)
-    return Finding(
-        check="duplicates",
-        name="across the split",
-        status="fail" if pairs else "pass",
-        value=len(pairs),
-        threshold="no pair of copies with one in training and one held out",
-        meaning=f"{len(flattered)} held-out images ({share:.1%}) have a copy in training, which flatters the "
-        f"held-out accuracy: {_first(subject, pairs)}."
-        if pairs
-        else "No held-out image has a copy in training.",
-        todo="Remove one of each pair, or put both into one group (a column group in a table)."
-        if pairs
-        else "",
-        details=_details(subject, pairs),
-    )
+    def _labels(self, context: CheckContext) -> CheckResult:
+        conflicts, names = context.experiment.copies.conflicts, context.dataset.names
+        return self.result(
+            "different labels",
+            "warn" if conflicts else "pass",
+            len(conflicts),
+            "no copies with different labels",
+            f"One thing has two labels: {listed([f'{names[p.a]} and {names[p.b]}' for p in conflicts])}."
+            if conflicts
+            else "Copies, if any, have the same label.",
+            "Find out which label is right, and correct or remove the other image.",
+            _details(context, conflicts),
+        )
 
 
-def _inside(subject: Subject, pairs: list[Pair]) -> Finding:
-    return Finding(
-        check="duplicates",
-        name="inside a part",
-        status="warn" if pairs else "pass",
-        value=len(pairs),
-        threshold="no pair of copies",
-        meaning=f"{len(pairs)} pairs of copies: {_first(subject, pairs)}. In training they flatter the "
-        "cross-validation, among held-out images they count twice."
-        if pairs
-        else "No image is there twice.",
-        todo="Remove one of each pair." if pairs else "",
-        details=_details(subject, pairs),
-    )
-
-
-def _contrary(subject: Subject, pairs: list[Pair]) -> Finding:
-    return Finding(
-        check="duplicates",
-        name="contradictions",
-        status="fail" if pairs else "pass",
-        value=len(pairs),
-        threshold="no copies with different labels",
-        meaning=f"The same picture has two labels: {_first(subject, pairs)}."
-        if pairs
-        else "Copies, if any, have one label.",
-        todo="Find out which label is right and remove the other image." if pairs else "",
-        details=_details(subject, pairs),
-    )
-
-
-def _first(subject: Subject, pairs: list[Pair]) -> str:
-    names = subject.dataset.names
-    more = f" and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-    return f"{names[pairs[0].a]} and {names[pairs[0].b]}{more}"
-
-
-def _details(subject: Subject, pairs: list[Pair]) -> list[dict[str, Any]]:
-    names = subject.dataset.names
-    return [
-        {"a": names[pair.a], "b": names[pair.b], "exact": pair.exact, "correlation": pair.correlation}
-        for pair in pairs[:100]
-    ]
+def _details(context: CheckContext, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    names = context.dataset.names
+    return [{"a": names[pair.a], "b": names[pair.b], "kind": pair.kind} for pair in pairs[:100]]

@@ -1,50 +1,48 @@
-"""Can it learn twenty images by heart? What cannot has a fault in training, features or labels.
+"""Can twenty images be memorised? If not, something is wrong with the training, the images or their labels.
 
 (CS231n, "Babysitting the learning process": overfit a tiny subset of the data.)
 """
 
-import numpy as np
+from __future__ import annotations
 
-from finetune.checks.contract import Finding, Subject
-from finetune.checks.trained_part import draw, loss_of, problems_of
-from finetune.heads.linear import solve
-from finetune.heads.regularisation import WEAKEST
+from finetune.checks.context import CheckContext
+from finetune.checks.contract import Check, CheckResult
 
-__all__ = ["check"]
+__all__ = ["Overfit"]
 
 IMAGES = 20
 
 
-def check(subject: Subject) -> list[Finding]:
-    """Fit twenty training images with next to no penalty.
+class Overfit(Check):
+    """A fit of twenty images with next to no regularisation."""
 
-    Parameters
-    ----------
-    subject : Subject
+    name = "overfit"
 
-    Returns
-    -------
-    list of Finding
-        One, ``twenty images``.
-    """
-    rows = draw(subject, IMAGES)
-    problems, loss = problems_of(subject, rows), loss_of(subject)
-    scores = problems.scores(solve(problems, WEAKEST, loss))
-    wrong = rows[scores[0].argmax(axis=0) != problems.y]
-    mean = float(loss(scores, problems.y)[0].mean())
-    root = [subject.split.train[row] for row in wrong]
-    return [
-        Finding(
-            check="overfit",
-            name="twenty images",
-            status="fail" if len(wrong) else "pass",
-            value=1 - len(wrong) / len(rows),
-            threshold="all of them called right",
-            meaning=f"{len(rows) - len(wrong)} of {len(rows)} images learned by heart, loss {mean:.2g}.",
-            todo="Look at the images that were not learned: different labels on equal pictures, or features"
-            " that do not tell them apart."
-            if len(wrong)
-            else "",
-            details=[{"path": subject.dataset.names[i]} for i in np.asarray(root, np.int64)],
-        )
-    ]
+    def applies(self, context: CheckContext) -> bool:
+        """Only where something is trained."""
+        return context.trainable is not None
+
+    def run(self, context: CheckContext) -> list[CheckResult]:
+        """Fit the images and list those that were not learned."""
+        part = context.trainable
+        assert part is not None
+        rows = part.rows(IMAGES)
+        fitted = part.memorise(rows)
+        names = dict(zip(context.dataset.paths, context.dataset.names, strict=True))
+        wrong = [] if fitted is None else [names[part.images.paths[row]] for row in fitted.wrong]
+        learned = fitted is not None and fitted.accuracy == 1 and not wrong
+        return [
+            self.result(
+                "20 images",
+                "pass" if learned else "fail",
+                None if fitted is None else fitted.accuracy,
+                "accuracy 1",
+                "The loss diverged."
+                if fitted is None
+                else f"{round(fitted.accuracy * len(rows))} of {len(rows)} images are memorised {fitted.how},"
+                f" with a loss of {fitted.loss:.2g}.",
+                "Look at the images that were not learned: equal images with different labels, or images"
+                " that all look alike to the network.",
+                [{"path": name} for name in wrong],
+            )
+        ]

@@ -1,28 +1,28 @@
-"""``check.html``: the findings and the images behind them on one page, without scripts."""
+"""``check.html``: the results and the images behind them on one page, without scripts."""
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.checks.contract import Finding
+from finetune.checks.contract import CheckResult
 from finetune.checks.record import CheckRecord
 from finetune.checks.tables import shown, verdict
 from finetune.data.dataset import Dataset
-from finetune.report.html import TEMPLATES as REPORT_TEMPLATES
 from finetune.report.mistakes import thumbnail
+from finetune.report.pages import render
 
 __all__ = ["write_page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-#: How many suspects and pairs of copies are shown.
-SUSPECTS, PAIRS = 48, 12
+#: How many likely label errors and pairs of copies are shown.
+IMAGES, PAIRS = 48, 12
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image with what is said below it."""
+    """An image with the text below it."""
 
     thumbnail: str | None
     path: str
@@ -35,55 +35,47 @@ def write_page(record: CheckRecord, dataset: Dataset, folder: Path) -> Path:
     Parameters
     ----------
     record : CheckRecord
-        What to show.
+        The results.
     dataset : Dataset
         The images, for thumbnails.
     folder : Path
-        Where to write; pictures that the checks drew are taken from its ``pictures``.
+        Where to write; the checks' plots are in its subfolder ``pictures``.
 
     Returns
     -------
     Path
         The page, which needs no other file.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader([TEMPLATES, REPORT_TEMPLATES]),
-        autoescape=True,  # class names and paths are strangers' text
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["shown"] = shown
-    page = templates.get_template("check.html.j2").render(
-        record=record,
-        verdict=verdict(record),
-        suspects=[_suspect(suspect, dataset) for suspect in record.suspects[:SUSPECTS]],
-        pairs=_pairs(record.checks, dataset),
-        drawn=[(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
-    )
+    values = {
+        "record": record,
+        "verdict": verdict(record),
+        "shown": shown,
+        "warnings": record.warnings,
+        "images": [_ranked(image, dataset) for image in record.images[:IMAGES]],
+        "pairs": _pairs(record.checks, dataset),
+        "drawn": [(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
+    }
     path = folder / "check.html"
-    path.write_text(page, encoding="utf-8")
+    path.write_text(render("check.html.j2", values, TEMPLATES), encoding="utf-8")
     return path
 
 
-def _suspect(suspect: dict[str, Any], dataset: Dataset) -> Picture:
-    held_out = " (held out)" if suspect["part"] == "test" else ""
-    lines = [f"labelled {suspect['label']}: {suspect['p_label']:.0%}{held_out}"]
-    if suspect["looks_like"] != suspect["label"]:
-        lines.append(f"looks like {suspect['looks_like']}: {suspect['p_looks_like']:.0%}")
-    lines.append(f"strangeness {suspect['strangeness']:.1f}")
-    return Picture(thumbnail(dataset.paths[suspect["place"]]), suspect["path"], tuple(lines))
+def _ranked(image: dict[str, Any], dataset: Dataset) -> Picture:
+    held_out = " (held out)" if image["split"] == "test" else ""
+    lines = [f"labelled {image['label']}: {image['p_label']:.0%}{held_out}"]
+    if image["predicted"] != image["label"]:
+        lines.append(f"predicted {image['predicted']}: {image['p_predicted']:.0%}")
+    lines.append(f"outlier score {image['outlier_score']:.1f}")
+    return Picture(thumbnail(dataset.paths[image["index"]]), image["path"], tuple(lines))
 
 
-def _pairs(findings: list[Finding], dataset: Dataset) -> list[tuple[Picture, Picture]]:
-    """The first copies, each pair once."""
+def _pairs(results: list[CheckResult], dataset: Dataset) -> list[tuple[Picture, Picture]]:
+    """Return the first pairs of copies, each once."""
     places = {name: path for name, path in zip(dataset.names, dataset.paths, strict=True)}
     pairs: dict[tuple[str, str], None] = {}
-    for finding in findings:
-        if finding.check == "duplicates":
-            pairs.update({(str(d["a"]), str(d["b"])): None for d in finding.details})
+    for result in results:
+        if result.check == "duplicates":
+            pairs.update({(str(d["a"]), str(d["b"])): None for d in result.details})
     return [
         (Picture(thumbnail(places[a]), a, ()), Picture(thumbnail(places[b]), b, ()))
         for a, b in list(pairs)[:PAIRS]

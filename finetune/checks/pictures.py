@@ -1,4 +1,4 @@
-"""Many small pictures in one, with a word below each."""
+"""A contact sheet: many small images in one, with a caption below each."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ SIDE, CAPTION, COLUMNS = 128, 18, 8
 
 
 def contact_sheet(pixels: NDArray[np.uint8], captions: Sequence[str]) -> Image.Image:
-    """Lay pictures out in rows.
+    """Lay images out in rows.
 
     Parameters
     ----------
     pixels : (n, height, width, 3) uint8 array
-        The pictures.
+        The images.
     captions : sequence of str
-        What to write below each, n of them; cut where it is too long.
+        One for each; cut where it is too long.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""``check.json``: what the checks found."""
+"""``check.json``: the results of all checks."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from finetune.checks.contract import Finding
+from finetune.checks.contract import CheckResult
 from finetune.runs import Environment, RunFolder
 from finetune.runs.plain import PlainModel
 
@@ -24,28 +24,28 @@ class CheckRecord(PlainModel):
     schema_version : int
         The key ``schema``: version of this format.
     status : str
-        The worst of all findings.
+        The worst of all results.
     strategy, model, data : str
         As the user gave them.
     weights_sha256 : str
         Digest of the network's weights file.
     n_train, n_test : int
-        Images in either part.
+        Images in each split.
     classes : list of str
         Their names.
-    checks : list of Finding
+    checks : list of CheckResult
         In the order of the checks.
-    suspects : list of dict
-        All images, the one that looks least like its class first; see
-        :class:`finetune.checks.ranking.Suspect`.
+    images : list of dict
+        All images, the likeliest label error or outlier first; see
+        :class:`finetune.checks.label_ranking.RankedImage`.
     warnings : list of str
-        What reading and splitting the data had to say.
+        About the data and its split, as a training gives them.
     seconds : dict of str to float
         Wall-clock time by check, and ``total``.
     environment : Environment
     seed : int
     command : str
-        What repeats the check.
+        The command that repeats the check.
     created : str
         When, ISO 8601 in UTC.
     path : Path
@@ -61,8 +61,8 @@ class CheckRecord(PlainModel):
     n_train: int
     n_test: int
     classes: list[str]
-    checks: list[Finding]
-    suspects: list[dict[str, Any]]
+    checks: list[CheckResult]
+    images: list[dict[str, Any]]
     warnings: list[str]
     seconds: dict[str, float]
     environment: Environment
@@ -77,7 +77,7 @@ class CheckRecord(PlainModel):
 
 
 class CheckFolder(RunFolder):
-    """A check's folder: there whole or not at all, like a run's."""
+    """A check's folder: written whole or not at all, like a run's."""
 
     record: ClassVar[str] = "check.json"
     parts: ClassVar[frozenset[str]] = frozenset({"check.json", "check.html", "pictures"})

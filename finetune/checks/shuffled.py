@@ -1,72 +1,68 @@
-"""Does the probe fall to chance when its labels are shuffled? If not, held-out images are seen in training.
+"""Does a probe fall to chance when its labels are shuffled? If not, held-out images leak into training.
 
-Shuffling leaves nothing to be learned, so that whatever is called right beyond the largest class's share
-was known before. (A permutation test of the whole procedure: Ojala and Garriga 2010, JMLR 11.)
+Shuffled labels leave nothing to be learned, so that an accuracy above the majority class's share comes from
+images that stand on both sides of a fold. (A permutation test: Ojala and Garriga 2010, JMLR 11.)
 """
 
+from __future__ import annotations
+
+import dataclasses
 import math
 
 import numpy as np
 
-from finetune.checks.contract import Finding, Status, Subject
+from finetune.checks.context import CheckContext
+from finetune.checks.contract import Check, CheckResult, Status
 from finetune.data.split import Folds
-from finetune.method import Images, Task
-from finetune.strategies import probe
+from finetune.method import Task
+from finetune.strategies.probe import Probe
 
-__all__ = ["check"]
+__all__ = ["Shuffled"]
 
-#: Training images that are shuffled at most; more would only take longer.
-MOST = 1000
+#: Most training images that are used; more would only take longer.
+IMAGES = 1000
 
-#: Standard deviations above the largest class's share.
+#: Standard errors above the majority class's share.
 SUSPICIOUS, SURE = 3.0, 4.0
 
 
-def check(subject: Subject) -> list[Finding]:
-    """Cross-validate a probe on shuffled labels.
+class Shuffled(Check):
+    """The cross-validated accuracy of a probe on shuffled labels."""
 
-    Parameters
-    ----------
-    subject : Subject
+    name = "shuffled"
 
-    Returns
-    -------
-    list of Finding
-        One, ``chance``.
-    """
-    task = _shuffled(subject)
-    options = subject.options if subject.strategy == "probe" else probe.Options()
-    accuracy = float(probe.fit(task, subject.backbone, options).choice["cv_accuracy"])
+    def run(self, context: CheckContext) -> list[CheckResult]:
+        """Cross-validate on the folds of the training."""
+        task = _shuffled(context.task)
+        accuracy = float(Probe().fit(task, None).choice["cv_accuracy"])
+        n = len(task.train)
+        chance = np.bincount(task.train.labels).max() / n
+        error = math.sqrt(chance * (1 - chance) / n)
+        excess = (accuracy - chance) / error
+        status: Status = "fail" if excess > SURE else "warn" if excess > SUSPICIOUS else "pass"
+        return [
+            self.result(
+                "chance",
+                status,
+                accuracy,
+                f"at most {chance + SUSPICIOUS * error:.1%}: the majority class's share and {SUSPICIOUS:g} "
+                f"standard errors; {SURE:g} fail",
+                f"With shuffled labels, {accuracy:.1%} of the images outside a fold's training are predicted "
+                + ("correctly: nothing leaks." if status == "pass" else "correctly: there is a leak."),
+                "Look for images that are in a training fold and in its held-out fold at once.",
+            )
+        ]
+
+
+def _shuffled(task: Task) -> Task:
+    """Return the task of some training images with shuffled labels, on the same folds."""
+    rng = np.random.default_rng([task.seed, 9])
     n = len(task.train)
-    chance = np.bincount(task.train.labels).max() / n
-    deviation = math.sqrt(chance * (1 - chance) / n)
-    excess = (accuracy - chance) / deviation
-    status: Status = "fail" if excess > SURE else "warn" if excess > SUSPICIOUS else "pass"
-    return [
-        Finding(
-            check="shuffled",
-            name="chance",
-            status=status,
-            value=accuracy,
-            threshold=f"at most {chance + SUSPICIOUS * deviation:.1%}: the largest class's share and "
-            f"{SUSPICIOUS:g} deviations; {SURE:g} fail",
-            meaning=f"With shuffled labels, {accuracy:.1%} of held-out images are called right: "
-            + ("nothing leaks." if status == "pass" else "they are known to the training."),
-            todo=""
-            if status == "pass"
-            else "Look for images that stand in a training fold and in its held-out fold at once.",
-        )
-    ]
-
-
-def _shuffled(subject: Subject) -> Task:
-    """The task with its labels shuffled, on the folds that a strategy is given."""
-    train, generator = subject.task.train, np.random.default_rng([subject.seed, 9])
-    kept = np.sort(generator.permutation(len(train))[:MOST])
-    place = np.full(len(train), -1)
+    kept = np.sort(rng.permutation(n)[:IMAGES])
+    place = np.full(n, -1)
     place[kept] = np.arange(len(kept))
-    pairs = [tuple(place[rows][place[rows] >= 0] for rows in pair) for pair in subject.task.folds.pairs]
+    pairs = [tuple(place[rows][place[rows] >= 0] for rows in pair) for pair in task.folds.pairs]
     used = [(a, b) for a, b in pairs if len(a) and len(b)]
-    chosen = train.subset(kept)
-    images = Images(chosen.paths, generator.permutation(chosen.labels), chosen.X)
-    return Task(images, Folds(used, len(used)), subject.task.classes, subject.seed)
+    train = task.train.subset(kept)
+    train = dataclasses.replace(train, labels=rng.permutation(train.labels))
+    return dataclasses.replace(task, train=train, folds=Folds(used, len(used)))

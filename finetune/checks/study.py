@@ -1,65 +1,54 @@
-"""All checks on one data set, network and strategy."""
+"""All checks of one data set, network and strategy."""
+
+from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from finetune.checks.contract import Finding, Subject
-from finetune.checks.order import checks_for
+from finetune.checks.context import CheckContext
+from finetune.checks.contract import CheckResult, worst
+from finetune.checks.order import CHECKS
 from finetune.checks.page import write_page
 from finetune.checks.record import CheckFolder, CheckRecord
-from finetune.checks.subject import prepare
-from finetune.methods import check_methods, load_method
-from finetune.runs import environment
-from finetune.strategies import STRATEGIES, make_options
-from finetune.train import DEFAULT_MODEL, data_name
-from zoo.backbone import load
-from zoo.errors import DataError
-from zoo.features.spaces import BackboneSpace
+from finetune.experiment import Clock, Request, data_name, prepare
+from finetune.methods import METHODS, find_method, make_method
+from finetune.options import as_words
+from finetune.runs.machine import environment
 from zoo.parallel import threads
-from zoo.registry.registry import Registry
+from zoo.registry.registry import load_registry
 
-__all__ = ["check", "look"]
+__all__ = ["check", "run_checks"]
 
-_GRAVITY = ("pass", "warn", "fail")
+_STRATEGIES = tuple(name for name, method in METHODS.items() if method.kind == "strategy")
 
 
 def check(
-    data: str | os.PathLike[str] = "demo",
-    model: str = DEFAULT_MODEL,
+    request: Request | None = None,
     strategy: str = "probe",
     *,
-    seed: int = 0,
     out: str | os.PathLike[str] | None = None,
-    engine: str = "auto",
-    precision: str = "fp32",
-    registry: Registry | None = None,
-    command: str | None = None,
-    say: Callable[[str], None] | None = None,
+    registry: str | os.PathLike[str] | None = None,
+    log: Callable[[str], None] | None = None,
     **options: Any,
 ) -> CheckRecord:
-    """Run the checks of a strategy and keep what they found.
+    """Check images, labels and a training, and write the results.
 
     Parameters
     ----------
-    data, model : optional
-        As in :func:`finetune.train.fit`.
+    request : Request, optional
+        The images and the network, as for a training; of several networks the first is used.
     strategy : str, optional
-        What is meant to be trained.
-    seed : int, optional
-        Of the split and of anything else random.
+        What is to be trained.
     out : path, optional
-        Where to keep the findings; by default a new folder ``runs/<data>-check-<number>``.
-    engine, precision : str, optional
-        As in :func:`zoo.engines.build`.
-    registry : Registry, optional
-        Where to look the model up.
-    command : str, optional
-        The command that repeats the check, for the record.
-    say : callable, optional
-        Told in one line of what the user may want to know while it runs.
+        Folder for the results; by default a new one, ``runs/<data>-check-<number>``.
+    registry : path, optional
+        A registry file in which to look the network up.
+    log : callable, optional
+        Given one line at a time of what the user may want to know.
     **options
         What the strategy's ``Options`` hold.
 
@@ -71,82 +60,55 @@ def check(
     Raises
     ------
     ZooError
-        For whatever the user has to mend before anything can be checked; nothing is left half-written.
+        For whatever the user has to fix before anything can be checked; then nothing is written.
     """
-    check_methods([strategy], STRATEGIES)
-    chosen = make_options(load_method(strategy), options)
-    if seed < 0:
-        raise DataError(f"The seed {seed} is negative.", "Give a seed from 0 upwards.")
-    start = time.perf_counter()
-    with CheckFolder(out) if out is not None else CheckFolder.numbered(data_name(data), "check") as folder:
+    find_method(strategy, _STRATEGIES)
+    method, request = make_method(strategy, **options), request or Request()
+    request = replace(request, models=request.models[:1])
+    clock = Clock()
+    words = ["finetune", "check", "--strategy", strategy, *request.words(), *as_words(options)]
+    words += [] if registry is None else ["--registry", os.fspath(registry)]
+    folder = CheckFolder(out) if out is not None else CheckFolder.numbered(data_name(request.data), "check")
+    with folder:
         pictures = folder.work / "pictures"
         pictures.mkdir()
-        space = BackboneSpace(load(model, registry=registry), engine, precision, say)
-        subject = prepare(data, space, strategy, chosen, seed, pictures)
-        seconds = {"features": round(time.perf_counter() - start, 3)}
-        findings = look(subject, seconds)
-        seconds["total"] = round(time.perf_counter() - start, 3)
+        loaded = None if registry is None else load_registry(Path(registry))
+        experiment = prepare(request, registry=loaded, log=log)
+        context = CheckContext(experiment, method, pictures)
+        results = run_checks(context, clock)
         record = CheckRecord(
-            status=max((finding.status for finding in findings), key=_GRAVITY.index),
+            status=worst([result.status for result in results]),
             strategy=strategy,
-            model=model,
-            data=os.fspath(data),
-            weights_sha256=subject.backbone.weights_sha256,
-            n_train=len(subject.split.train),
-            n_test=len(subject.split.test),
-            classes=list(subject.dataset.classes),
-            checks=findings,
-            suspects=[{**vars(s), "flagged": s.flagged} for s in subject.suspects],
-            warnings=[
-                *subject.dataset.warnings,
-                *filter(None, [subject.split.warning, subject.task.folds.warning]),
+            model=request.models[0],
+            data=request.data,
+            weights_sha256=experiment.backbone.weights_sha256,
+            n_train=len(experiment.split.train),
+            n_test=len(experiment.split.test),
+            classes=list(experiment.dataset.classes),
+            checks=results,
+            images=[
+                {**vars(image), "likely_label_error": image.likely_label_error, "outlier": image.outlier}
+                for image in context.ranking
             ],
-            seconds=seconds,
-            environment=environment(threads(), subject.space.precision),
-            seed=seed,
-            command=command or _command(data, model, strategy, seed, options),
+            warnings=experiment.warnings,
+            seconds={**experiment.seconds, **clock.seconds()},
+            environment=environment(threads(), experiment.spaces[0].precision),
+            seed=request.seed,
+            command=shlex.join(words),
             path=folder.path,
         )
-        write_page(record, subject.dataset, folder.work)
+        write_page(record, experiment.dataset, folder.work)
         text = record.model_dump_json(by_alias=True, indent=1)
         (folder.work / CheckFolder.record).write_text(text + "\n", encoding="utf-8")
     return record
 
 
-def look(subject: Subject, seconds: dict[str, float] | None = None) -> list[Finding]:
-    """Run all checks of the subject's strategy.
-
-    Parameters
-    ----------
-    subject : Subject
-    seconds : dict, optional
-        Takes down how long each took.
-
-    Returns
-    -------
-    list of Finding
-        In the order of the checks.
-    """
-    seconds = {} if seconds is None else seconds
-    findings: list[Finding] = []
-    for entry in checks_for(subject.strategy):
-        start = time.perf_counter()
-        findings += entry.load()(subject)
-        seconds[entry.name] = round(time.perf_counter() - start, 3)
-    return findings
-
-
-def _command(
-    data: str | os.PathLike[str], model: str, strategy: str, seed: int, options: dict[str, Any]
-) -> str:
-    words = ["finetune", "check", "--data", os.fspath(data), "--model", model, "--strategy", strategy]
-    words += ["--seed", str(seed)] if seed else []
-    for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, list | tuple):
-            words += [flag, *map(str, value)]
-        else:
-            words += [] if value is None else [flag, str(value)]
-    return shlex.join(words)
+def run_checks(context: CheckContext, clock: Clock | None = None) -> list[CheckResult]:
+    """Run all checks that apply, and return their results in order; `clock` times each."""
+    clock = clock or Clock()
+    results: list[CheckResult] = []
+    for one in CHECKS:
+        if one.applies(context):
+            with clock.phase(one.name):
+                results += one.run(context)
+    return results

@@ -1,9 +1,9 @@
-"""What a person reads at the end of a check."""
+"""The results of all checks, for the terminal."""
 
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from finetune.checks.contract import Finding
+from finetune.checks.contract import CheckResult
 from finetune.checks.record import CheckRecord
 
 if TYPE_CHECKING:
@@ -13,12 +13,12 @@ __all__ = ["print_checks", "shown", "verdict"]
 
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
-#: Suspects that the screen names; the page shows more, check.json all.
+#: Images that the screen names; the page shows more, check.json all.
 _NAMED = 5
 
 
 def print_checks(record: CheckRecord, console: "Console") -> None:
-    """Print one row a finding, then what to look at first.
+    """Print one row for each result, then the images to look at first.
 
     Parameters
     ----------
@@ -38,38 +38,38 @@ def print_checks(record: CheckRecord, console: "Console") -> None:
         ("what it means, what to do", None),
     ):
         table.add_column(heading, max_width=most, overflow="fold")
-    for finding in record.checks:
-        status = f"[{_COLOURS[finding.status]}]{finding.status}[/]"
-        words = escape(f"{finding.meaning} ") + f"[bold]{escape(finding.todo)}[/]"
-        name = f"{finding.check}: {finding.name}"
-        table.add_row(status, escape(name), escape(shown(finding)), escape(finding.threshold), words)
+    for result in record.checks:
+        status = f"[{_COLOURS[result.status]}]{result.status}[/]"
+        words = escape(f"{result.meaning} ") + f"[bold]{escape(result.fix)}[/]"
+        name = f"{result.check}: {result.name}"
+        table.add_row(status, escape(name), escape(shown(result)), escape(result.threshold), words)
     console.print()
     console.print(table)
     console.print()
     for warning in record.warnings:
-        console.print(f"[yellow]Note:[/] {escape(warning)}")
-    console.print("Images that look least like their class:")
-    for suspect in record.suspects[:_NAMED]:
-        console.print("  " + escape(_suspect(suspect)), soft_wrap=True)
+        console.print(f"[yellow]Warning:[/] {escape(warning)}")
+    console.print("Likeliest label errors and outliers:")
+    for image in record.images[:_NAMED]:
+        console.print("  " + escape(_line(image)), soft_wrap=True)
     console.print(f"\n{verdict(record)} {record.seconds['total']:.1f} s.")
     folder = shlex.quote(str(record.path))
-    console.print(escape(f"Next: open {folder}/check.html  (the images themselves)"), soft_wrap=True)
+    console.print(escape(f"Next: open {folder}/check.html  (shows these images)"), soft_wrap=True)
 
 
-def shown(finding: Finding) -> str:
-    """Return a finding's value for people."""
-    value = finding.value
+def shown(result: CheckResult) -> str:
+    """Return a result's value as text."""
+    value = result.value
     return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
 
 
 def verdict(record: CheckRecord) -> str:
-    """Sum a record up in a sentence."""
+    """Return the counts in a sentence."""
     counts = {status: sum(f.status == status for f in record.checks) for status in _COLOURS}
-    return f"{counts['pass']} passed, {counts['warn']} to look at, {counts['fail']} failed."
+    return f"{counts['pass']} passed, {counts['warn']} warned, {counts['fail']} failed."
 
 
-def _suspect(suspect: dict[str, Any]) -> str:
+def _line(image: dict[str, Any]) -> str:
     return (
-        f"{suspect['path']}: labelled {suspect['label']} ({suspect['p_label']:.0%}), looks like "
-        f"{suspect['looks_like']} ({suspect['p_looks_like']:.0%}), strangeness {suspect['strangeness']:.1f}"
+        f"{image['path']}: labelled {image['label']} ({image['p_label']:.0%}), predicted "
+        f"{image['predicted']} ({image['p_predicted']:.0%}), outlier score {image['outlier_score']:.1f}"
     )

@@ -1,4 +1,4 @@
-"""``finetune check``: what would spoil a training."""
+"""``finetune check``: checks before a training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -23,26 +23,26 @@ def check(
     options: MethodFlags | None = None,  # type: ignore[valid-type]
     json: Json = False,
 ) -> int:
-    """Look for what would spoil a training: in the images, their labels, and the training itself.
+    """Check the images, their labels and the training, before much time is spent on a training.
 
-    Each line says what was found, what it should be, and what to do. The exit code is 1 if a check fails.
+    Each line gives a value, what it should be, and what to do. The exit code is 1 if a check fails: then the
+    results of a training would be wrong.
     """
     from finetune import checks
     from finetune.checks.tables import print_checks
     from zoo.cli.console import print_json, stdout
-    from zoo.registry.registry import load_registry
 
     data = data or DataFlags()
-    found = checks.check(
+    record = checks.check(
         data.request(model),
         strategy,
         out=out,
-        registry=load_registry(data.registry),
+        registry=data.registry,
         log=log,
         **given(options),
     )
     if json:
-        print_json(found.to_dict())
+        print_json(record.to_dict())
     else:
-        print_checks(found, stdout())
-    return 1 if found.status == "fail" else 0
+        print_checks(record, stdout())
+    return 1 if record.status == "fail" else 0

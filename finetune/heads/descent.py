@@ -17,7 +17,7 @@ from finetune.heads.linear import Problems, one_blas_thread, sample_weight
 from finetune.heads.mlp import MLP, objective
 from zoo.parallel import in_order, threads
 
-__all__ = ["Descent", "Diverged", "descend", "fit_mlp", "fit_mlp_folds"]
+__all__ = ["Descent", "Diverged", "descend", "fit_mlp", "fit_mlp_folds", "step"]
 
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -175,15 +175,16 @@ def descend(
             value, gradient = objective(head, X[rows], y[rows], weights[rows], 0.0, how.loss)
             if not value < bound:
                 raise Diverged
-            _step(parameters, velocity, gradient, np.float32(lr), how)
+            step(parameters, velocity, gradient, np.float32(lr), how)
         if stop is not None and stop(epoch + 1, head):
             break
     return head
 
 
-def _step(
+def step(
     parameters: list[Any], velocity: list[Any], gradient: list[Any], lr: np.float32, how: Descent
 ) -> None:
+    """Update parameters and velocity in place, once."""
     for p, v, g in zip(parameters, velocity, gradient, strict=True):
         if p.ndim == 2:
             g += np.float32(how.l2) * p

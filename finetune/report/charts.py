@@ -235,7 +235,7 @@ def lr_curve(
 
 def bar_chart(bars: Sequence[Bar], x: Axis, title: str) -> str:
     """Draw horizontal bars, the first on top; parameters as for :func:`chart`."""
-    left, step = 200, 26
+    left, step = 260, 26
     height = TOP + step * len(bars) + BOTTOM
     ends = [end for bar in bars for end in (bar.value, bar.low, bar.high) if end is not None]
     across = _Scale(x, [0.0, *ends], left, WIDTH - RIGHT)
@@ -244,10 +244,11 @@ def bar_chart(bars: Sequence[Bar], x: Axis, title: str) -> str:
         y = TOP + step * i
         kind = "wrong" if bar.highlighted else "right"
         start, end = across(0.0), across(bar.value)
-        parts.append(_text(left - 8, y + 14, bar.label[:28], "end"))
+        value = f"{bar.value:.1%}" if x.percent else f"{bar.value:.4g}"
+        parts.append(_text(left - 8, y + 14, f"{bar.label[:28]}  {value}", "end"))
         parts.append(
             f'<rect class="{kind}" x="{min(start, end)}" y="{y + 3}" width="{abs(end - start):.1f}" '
-            f'height="16"><title>{escape(bar.label)}: {_number(bar.value, x)}</title></rect>'
+            f'height="16"><title>{escape(bar.label)}: {value}</title></rect>'
         )
         if bar.low is not None and bar.high is not None:
             parts.append(_line("error", across(bar.low), y + 11, across(bar.high), y + 11))

@@ -113,7 +113,7 @@ class Unfinished:
 
     def has_checkpoints(self) -> bool:
         """Return whether any training was done that can be continued."""
-        return any(self.folder.glob("*.safetensors")) or (self.folder / "trials.jsonl").exists()
+        return any(self.folder.glob("*.safetensors")) or (self.folder / "search.journal").exists()
 
     def remove(self) -> None:
         """Remove the folder, when the run is finished or nothing came of it."""

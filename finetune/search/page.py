@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.report.charts import Axis, Mark, ParallelLine, Point, Series, chart, parallel_chart
 from finetune.report.pages import render
-from finetune.search.summary import ranked, sentence, shown, words
+from finetune.search.tables import sentence, shown, words
 from finetune.search.trials import Trial
 from finetune.space import OneOf, Space
 
@@ -54,7 +54,7 @@ def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train:
         "n_train": n_train,
         "charts": [(words(name), _chart(name, space, drawn)) for name in names],
         "parallel": _parallel(names, space, whole) if len(names) > 1 and whole else "",
-        "best": ranked(trials)[:MOST],
+        "best": sorted((t for t in trials if t.folds), key=lambda t: (t.stage != "final", t.loss))[:MOST],
         "names": names,
         "shown": shown,
         "words": words,

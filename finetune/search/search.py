@@ -110,7 +110,7 @@ class Search(Method[SearchOptions]):
         """
         from finetune.search.page import page
         from finetune.search.study import Budget, run_trials
-        from finetune.search.summary import best_trial, border_warnings, summary
+        from finetune.search.summary import border_warnings, candidates, summary
         from finetune.search.trials import TRIALS, to_lines
 
         trials, minutes = self.options.trials, self.options.minutes
@@ -119,7 +119,7 @@ class Search(Method[SearchOptions]):
         trainer = self._trainer(task, backbone)
         made = run_trials(trainer, self.space, Budget(trials, minutes), task.seed, task.checkpoints)
         record = summary(made, self.space, task)
-        best = trainer.options(best_trial(made).params)
+        best = trainer.options(candidates(made)[0][0].params)
         del trainer  # its network and activations would be in memory twice
         fitted = make_method(self.method, **best).fit(task, backbone)
         fitted.choice["search"] = record

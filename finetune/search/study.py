@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -148,7 +148,7 @@ def run_trials(trainer: Trainer, space: Space, budget: Budget, seed: int, folder
                 _cross_validate(trainer, finalist, final)
                 advance(1)
         trials = default.trials + search.trials + final.trials
-    return [Trial(i, *_rest(trial)) for i, trial in enumerate(trials)]
+    return [replace(trial, number=i) for i, trial in enumerate(trials)]
 
 
 def _draw(trainer: Trainer, space: Space, budget: Budget, default: _Study, search: _Study) -> None:
@@ -196,15 +196,13 @@ def _train(trainer: Trainer, study: _Study, asked: optuna.Trial, params: dict[st
 def _cross_validate(trainer: Trainer, finalist: Trial, final: _Study) -> None:
     start = time.perf_counter()
     asked = final.ask({})
+    state: Any = "complete"
     try:
-        folds, state = (
-            trainer.cross_validate(finalist.params, final.n_folds or 1, finalist.folds[0]),
-            "complete",
-        )
+        folds = trainer.cross_validate(finalist.params, final.n_folds or 1, finalist.folds[0])
     except Diverged:
         folds, state = [], "diverged"
     seconds = round(time.perf_counter() - start, 4)
-    final.tell(asked, Trial(0, "final", state, finalist.params, folds, seconds=seconds))  # type: ignore[arg-type]
+    final.tell(asked, Trial(0, "final", state, finalist.params, folds, seconds=seconds))
 
 
 def _finalists(default: _Study, search: _Study, number: int) -> list[Trial]:
@@ -286,10 +284,6 @@ class _Study:
             self._study.tell(asked, state=TrialState.PRUNED)
         self.trials.append(trial)
         return trial
-
-
-def _rest(trial: Trial) -> tuple[Any, ...]:
-    return trial.stage, trial.state, trial.params, trial.folds, trial.curve, trial.seconds
 
 
 @contextmanager

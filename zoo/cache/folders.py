@@ -50,17 +50,7 @@ def cache_root() -> Path:
 
 
 def cache_folder(kind: str) -> Path:
-    """Return (and create) a folder of the cache.
-
-    Parameters
-    ----------
-    kind : str
-        What is kept in it, such as ``features``.
-
-    Returns
-    -------
-    Path
-        An existing folder.
+    """Return (and create) the folder of the cache for one kind of things, such as ``features``.
 
     Raises
     ------
@@ -101,18 +91,7 @@ def is_marked(root: Path) -> bool:
 
 @contextmanager
 def cache_errors(place: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a CacheError that says what to do.
-
-    Parameters
-    ----------
-    place : Path
-        The file or folder that is written in the block.
-
-    Raises
-    ------
-    CacheError
-        Instead of any OSError.
-    """
+    """Turn an OSError on writing `place` in the block into a CacheError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -133,18 +112,7 @@ def cache_errors(place: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block.
-
-    Parameters
-    ----------
-    path : Path
-        What the block makes; the lock is a file beside it.
-
-    Raises
-    ------
-    CacheError
-        If the lock cannot be made.
-    """
+    """Let one process at a time make `path` in the block; raises CacheError if the lock cannot be made."""
     from filelock import FileLock
 
     with cache_errors(path):

@@ -46,20 +46,8 @@ LIMITED = frozenset({"graphs", "features"})
 
 @dataclass(frozen=True)
 class Item:
-    """One thing in the cache.
-
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`.
-    path : Path
-        Its folder or file.
-    size : int
-        Bytes.
-    used : float
-        When it was last used, in seconds since 1970.
-    about : dict
-        Its own description (``about.json``); empty if it has none.
+    """One thing in the cache: its kind, its folder or file, its bytes, when it was last used (in
+    seconds since 1970), and its own description from ``about.json``, empty if it has none.
     """
 
     kind: str
@@ -90,17 +78,7 @@ def inventory() -> list[Item]:
 
 
 def size_limit(items: Iterable[Item] = ()) -> int | None:
-    """Return how many bytes the kinds with a limit may have.
-
-    Parameters
-    ----------
-    items : iterable of Item, optional
-        What is there; the default limit depends on it.
-
-    Returns
-    -------
-    int or None
-        None for no limit.
+    """Return how many bytes the kinds with a limit may have, given what is there; None for no limit.
 
     Raises
     ------
@@ -124,19 +102,10 @@ def size_limit(items: Iterable[Item] = ()) -> int | None:
 
 
 def keep_within_limit(protect: Iterable[Path] = ()) -> list[Path]:
-    """Remove the least recently used until the limit is kept; to be called after writing much.
+    """Remove the least recently used until the limit is kept; return what was removed.
 
-    What a process has a :class:`zoo.cache.lease.Lease` on stays, even if the limit is then exceeded.
-
-    Parameters
-    ----------
-    protect : iterable of Path, optional
-        Other folders that stay.
-
-    Returns
-    -------
-    list of Path
-        What was removed.
+    What a process has a :class:`zoo.cache.lease.Lease` on stays, and what is in `protect`, even if the limit
+    is then exceeded.
     """
     _remove_leftovers()
     items = [item for item in inventory() if item.kind in LIMITED]
@@ -153,21 +122,10 @@ def keep_within_limit(protect: Iterable[Path] = ()) -> list[Path]:
 def select(
     kinds: Iterable[str] = (), model: str | None = None, older_than: float | None = None
 ) -> list[Item]:
-    """Return some of what is kept.
+    """Return items of some kinds (by default all but ``models``, which may have to be downloaded again).
 
-    Parameters
-    ----------
-    kinds : iterable of str, optional
-        Names of kinds. By default all but ``models``, which may have to be downloaded again.
-    model : str, optional
-        Only what belongs to a network with this in its name.
-    older_than : float, optional
-        Only what was not used for this many days.
-
-    Raises
-    ------
-    CacheError
-        If there is no such kind.
+    Only those of a network with `model` in its name, and that were not used for `older_than` days. Raises
+    CacheError if there is no such kind.
     """
     wanted = set(kinds) or set(KINDS) - {"models"}
     if unknown := sorted(wanted - set(KINDS)):
@@ -183,13 +141,7 @@ def select(
 
 
 def clear(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
-    """Remove items, and what killed processes left behind.
-
-    Returns
-    -------
-    removed, in_use : list of Item
-        What is gone, and what stayed because a process uses it.
-    """
+    """Remove items; return those that are gone, and those that stayed because a process uses them."""
     removed: list[Item] = []
     in_use: list[Item] = []
     for item in items:

@@ -32,17 +32,10 @@ class Lease:
 
     The folder's modification time is set to now: that is how the time of its last use is known.
 
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    create : bool, optional
-        Make it if it does not exist.
-
     Raises
     ------
     FileNotFoundError
-        If it does not exist and is not to be made.
+        If the folder does not exist and `create` is false.
     CacheError
         If it cannot be made.
     """
@@ -78,17 +71,9 @@ class Lease:
 
 
 def remove_unused(path: Path) -> bool:
-    """Remove a folder or file of the cache unless a process uses it; a link is removed, not followed.
+    """Remove a folder or file of the cache unless a process uses it; return whether it is gone.
 
-    Parameters
-    ----------
-    path : Path
-        The folder or file. A file counts as unused.
-
-    Returns
-    -------
-    bool
-        Whether it is gone.
+    A file counts as unused; a link is removed, not followed.
     """
     try:
         if not stat.S_ISDIR(path.lstat().st_mode):

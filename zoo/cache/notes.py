@@ -17,19 +17,10 @@ def digest_of(subject: dict[str, Any]) -> str:
 
 
 def recall(subject: dict[str, Any], kind: str = "notes") -> dict[str, Any] | None:
-    """Return what was remembered of a subject.
+    """Return what was remembered of a subject: everything that a finding depends on, of JSON's types.
 
-    Parameters
-    ----------
-    subject : dict
-        Everything that the finding depends on, of JSON's types.
-    kind : str, optional
-        Where it is kept: ``notes``, or ``models`` for what has to stay as long as these.
-
-    Returns
-    -------
-    dict or None
-        None if there is no note, or a damaged one.
+    None if there is no note, or a damaged one. Notes are of the kind ``notes``, or ``models`` if they have to
+    stay as long as these.
     """
     try:
         note = json.loads(_place(subject, kind).read_text(encoding="utf-8"))

@@ -31,16 +31,5 @@ app.command(cache.app)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``zoo``.
-
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments; by default those of this process.
-
-    Returns
-    -------
-    int
-        The exit code.
-    """
+    """Run ``zoo`` with arguments, by default those of this process; return the exit code."""
     return run(app, argv)

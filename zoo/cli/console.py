@@ -24,18 +24,7 @@ _OK, _FAILED, _INTERRUPTED = 0, 2, 130
 
 
 def epilogue(*examples: str) -> str:
-    """Return the end of a command's help: real calls of it, then what holds for every command.
-
-    Parameters
-    ----------
-    *examples : str
-        Whole command lines.
-
-    Returns
-    -------
-    str
-        Plain text.
-    """
+    """Return the end of a command's help: whole command lines, then what holds for every command."""
     return "\n  ".join(("Examples:", *examples)) + f"\n\n{EPILOGUE}"
 
 

@@ -92,18 +92,7 @@ def build(
 
 
 def settled_precision(backbone: Backbone, engine: str, precision: str, taps: Taps = (LAST,)) -> str | None:
-    """Return the precision that features will have, as far as that is known without an engine.
-
-    Parameters
-    ----------
-    backbone, engine, precision, taps
-        As in :func:`build`.
-
-    Returns
-    -------
-    str or None
-        ``fp32``, ``bf16`` or ``int8``; None where ``auto`` was not decided here yet.
-    """
+    """Return the precision that features will have; None where ``auto`` was not decided here yet."""
     if precision != "auto":
         return precision
     note = recall(_precision_subject(backbone, engine, taps))

@@ -57,21 +57,7 @@ class Engine(Protocol):
 
 
 def check(engine: str, precision: str) -> None:
-    """Refuse an engine or a precision that is not available here.
-
-    Parameters
-    ----------
-    engine : str
-        ``auto`` or one of `ENGINES`.
-    precision : str
-        One of `PRECISIONS`.
-
-    Raises
-    ------
-    EngineError
-        If one is unknown, the engine is not installed, or it or this processor does not compute in that
-        precision.
-    """
+    """Raise an EngineError if an engine or a precision is unknown or not available here."""
     if precision not in PRECISIONS:
         raise EngineError(f"There is no precision {precision!r}.", f"Choose from {', '.join(PRECISIONS)}.")
     if engine not in ("auto", *ENGINES):

@@ -69,23 +69,9 @@ class ExportFormat:
 def converted(
     backbone: Backbone, taps: Sequence[FeatureTap], form: ExportFormat, precision: str = "fp32"
 ) -> Lease:
-    """Return the folder with a backbone in an engine's format, made if it was not there.
+    """Return a lease on the folder with a backbone in an engine's format, made if it was not there.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        The network.
-    taps : sequence of FeatureTap
-        What is read of it, one output each.
-    form : ExportFormat
-        How it is written.
-    precision : str, optional
-        ``bf16`` for kernels rounded to bfloat16.
-
-    Returns
-    -------
-    Lease
-        On the folder, which stays there until the engine has read it.
+    It has one output for each tap; with `precision` ``bf16`` the kernels are rounded to bfloat16.
 
     Raises
     ------

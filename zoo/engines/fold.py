@@ -33,22 +33,8 @@ _NORMALISATIONS = (nn.BatchNorm2d, BatchNormAct2d)
 def folded(backbone: Backbone, taps: Sequence[FeatureTap]) -> Graph:
     """Return a backbone's graph with its normalisations folded, on a copy of the network.
 
-    Parameters
-    ----------
-    backbone : Backbone
-        Whose graph.
-    taps : sequence of FeatureTap
-        What is read.
-
-    Returns
-    -------
-    Graph
-        In evaluation mode; not folded where that would change what it computes.
-
-    Raises
-    ------
-    EngineError
-        If a layer's output has another shape than the backbone's description says.
+    Not folded where that would change what it computes. Raises EngineError if a layer's output has another
+    shape than the backbone's description says.
     """
     pixels = photographs(backbone.preprocess)[:2]
     plain = copy.deepcopy(Graph(backbone, taps).eval())
@@ -64,19 +50,9 @@ def folded(backbone: Backbone, taps: Sequence[FeatureTap]) -> Graph:
 
 
 def fold(network: nn.Module, images: torch.Tensor) -> int:
-    """Fold batch normalisations into the convolutions before them, in place.
+    """Fold batch normalisations into the convolutions before them, in place; return how many.
 
-    Parameters
-    ----------
-    network : Module
-        In evaluation mode.
-    images : tensor
-        A batch that it takes.
-
-    Returns
-    -------
-    int
-        How many were folded.
+    `network` is in evaluation mode, `images` a batch that it takes.
     """
     pairs = _pairs(network, images)
     for convolution, (name, normalisation) in pairs:

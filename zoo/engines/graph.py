@@ -48,17 +48,7 @@ class Graph(torch.nn.Module):
         self.register_buffer("shift", -mean / std)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Compute features.
-
-        Parameters
-        ----------
-        pixels : (n, height, width, 3) uint8 tensor
-
-        Returns
-        -------
-        tuple of tensors
-            (n, width) float32 for each tap, then the outputs of the stages in `cuts`.
-        """
+        """Turn (n, height, width, 3) uint8 pixels into (n, width) for each tap, and the outputs at `cuts`."""
         # Seen as (n, 3, height, width), pixels that lie (n, height, width, 3) are channels-last
         # already: no copy.
         images = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
@@ -106,22 +96,9 @@ def _pooled(output: torch.Tensor, channels: int, pool: str) -> torch.Tensor:
 
 
 def evaluate(graph: Graph, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Compute features with plain torch, for other engines to be compared with.
+    """Compute the features of each tap with plain torch, for other engines to be compared with.
 
-    Parameters
-    ----------
-    graph : Graph
-    pixels : (n, height, width, 3) uint8 array
-
-    Returns
-    -------
-    list of (n, width) float32 arrays
-        One a tap.
-
-    Raises
-    ------
-    EngineError
-        If a layer's output is not as wide as the backbone's description says.
+    Raises EngineError if a layer's output is not as wide as the backbone's description says.
     """
     with torch.inference_mode(False), torch.no_grad():
         outputs = [output.numpy() for output in graph(torch.from_numpy(pixels))[: len(graph.taps)]]

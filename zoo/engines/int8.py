@@ -37,14 +37,8 @@ Array = NDArray[np.float32]
 def quantise(network: "openvino.Model", front: "openvino.Model | None", pixels: NDArray[np.uint8]) -> None:
     """Make convolutions and matrix products compute in 8-bit integers, in place.
 
-    Parameters
-    ----------
-    network : openvino.Model
-        In float32, for batches of `BATCH`.
-    front : openvino.Model, optional
-        The part of it that stays float32.
-    pixels : (n, height, width, 3) uint8 array
-        What ranges are taken from; a multiple of `BATCH`.
+    `network` is in float32, for batches of `BATCH`; `front` is the part of it that stays float32; `pixels`,
+    (n, height, width, 3) with n a multiple of `BATCH`, are what ranges are taken from.
     """
     spared = {node.get_friendly_name() for node in front.get_ops()} if front else set()
     layers = [node for node in _layers(network) if node.get_friendly_name() not in spared]

@@ -31,13 +31,7 @@ _FAILURES = (
 
 
 class ONNXRuntimeEngine:
-    """A session on all cores.
-
-    Parameters
-    ----------
-    folder : Path
-        With the converted network.
-    """
+    """A session on all cores, from the folder with the converted network."""
 
     name = "onnxruntime"
     precision = "fp32"
@@ -60,13 +54,7 @@ class ONNXRuntimeEngine:
 
 
 def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> ONNXRuntimeEngine:
-    """Make the engine ready for a backbone, converting the network if that was not done before.
-
-    Raises
-    ------
-    EngineError
-        If bf16 is asked for, or the network cannot be converted or run.
-    """
+    """Make the engine ready for a backbone; raises EngineError if the network cannot be converted or run."""
     if precision != "fp32":
         raise EngineError("ONNX Runtime has no bf16 on processors.", "Use --engine auto or --precision fp32.")
     # ONNX Runtime's exceptions share no base class.

@@ -20,18 +20,7 @@ __all__ = ["calibration_photographs", "photographs"]
 
 @lru_cache(maxsize=1)
 def photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
-    """Return `BATCH` different images as a backbone wants them.
-
-    Parameters
-    ----------
-    preprocess : Preprocess
-        The backbone's.
-
-    Returns
-    -------
-    (BATCH, height, width, 3) uint8 array
-        By turns of one and of the other photograph.
-    """
+    """Return `BATCH` different images as a backbone expects them, alternating between the two photographs."""
     wholes = _wholes()
     half = [_windows(whole, 0.5) for whole in wholes]  # Windows of half a photograph's sides.
     return np.stack([preprocess(window) for pair in zip(*half, strict=True) for window in pair])
@@ -40,15 +29,7 @@ def photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
 def calibration_photographs(preprocess: Preprocess) -> NDArray[np.uint8]:
     """Return twice `BATCH` images, none of which is one of `photographs`.
 
-    Parameters
-    ----------
-    preprocess : Preprocess
-        The backbone's.
-
-    Returns
-    -------
-    (2 * BATCH, height, width, 3) uint8 array
-        Mirrored windows of other sizes, a quarter of them darker and a quarter brighter.
+    Mirrored windows of other sizes, a quarter of them darker and a quarter brighter.
     """
     images = []
     for whole in _wholes():

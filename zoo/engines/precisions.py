@@ -45,26 +45,12 @@ def least_cut(
     made: Callable[[int | None, Taps], Engine],
     close: float = CLOSE,
 ) -> int:
-    """Find how many of `cuts` must stay float32; found once, then remembered.
+    """Find how many of `cuts` must stay float32 for a cosine of `close`; found once, then remembered.
 
     The last features alone decide, so that features do not depend on which other taps are read with them.
-
-    Parameters
-    ----------
-    backbone : Backbone
-        What is run.
-    subject : dict
-        What else the finding depends on: the engine and its version, and how it reduces precision.
-    made : callable
-        Makes the engine that reads some taps, in less precision after so many of `cuts` (0: from the start;
-        None: nowhere).
-    close : float, optional
-        The cosine that is enough.
-
-    Returns
-    -------
-    int
-        That of the best cosine if none is enough.
+    `subject` is what else the finding depends on. `made` makes the engine that reads some taps, in less
+    precision after so many of `cuts` (0: from the start; None: nowhere). If no cut is close enough, the best
+    is returned.
     """
     subject = {**backbone.identity, **subject, "finding": "cut"}
     note = recall(subject)
@@ -91,14 +77,7 @@ def measured_cosine(
 ) -> float:
     """Return the cosine of an engine's features with float32's, of the worst photograph and tap.
 
-    Parameters
-    ----------
-    backbone, taps, subject
-        What is computed, as for `least_cut`.
-    engine : Engine
-        What computes it.
-    fp32 : callable
-        Makes the engine that computes the same in float32, if that was not measured before.
+    `fp32` makes the engine that computes the same in float32, if that was not measured before.
     """
     subject = {**backbone.identity, **subject, "finding": "cosine", "taps": [tap.identity for tap in taps]}
     note = recall(subject)

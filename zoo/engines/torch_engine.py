@@ -63,13 +63,7 @@ class TorchEngine:
 
 
 def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> TorchEngine:
-    """Make the engine ready for a backbone.
-
-    Raises
-    ------
-    EngineError
-        If a layer's output has another shape than the backbone's description says.
-    """
+    """Make the engine ready for a backbone; raises EngineError if a layer has an unexpected shape."""
     plain = folded(backbone, taps)
     if precision == "fp32":
         return TorchEngine(plain)

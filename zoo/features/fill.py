@@ -71,22 +71,9 @@ class Extraction:
         return len(self.paths)
 
     def rows(self, space: int = 0) -> Iterator[NDArray[Any]]:
-        """Read the rows of a space, some at a time.
+        """Read the rows of a space, some at a time, in the images' order.
 
-        Parameters
-        ----------
-        space : int, optional
-            Its place among `spaces`.
-
-        Yields
-        ------
-        (k, width) array
-            float32, or of the space's own data type; together the rows of all images, in order.
-
-        Raises
-        ------
-        UnreadableImage
-            If a row turns out to be damaged, and its image cannot be read any more.
+        Raises UnreadableImage if a row turns out to be damaged, and its image cannot be read any more.
         """
         for start in range(0, len(self), CHUNK):
             part = slice(start, start + CHUNK)

@@ -70,17 +70,7 @@ class Space(ABC):
 def prepared(space: Space, image: EncodedImage) -> NDArray[np.uint8]:
     """Decode an image as a space needs it, and turn it into the pixels that the space takes.
 
-    Parameters
-    ----------
-    space : Space
-        What is to be computed.
-    image : EncodedImage
-        Spaces that need the same scale share a decoding.
-
-    Raises
-    ------
-    UnreadableImage
-        If it cannot be decoded or resized.
+    Spaces that need the same scale share a decoding. Raises UnreadableImage.
     """
     decoded = image.decode(space.reduction)
     return space.prepare(decoded.image, decoded.box)

@@ -46,7 +46,7 @@ class FeatureStore:
     width : int
         Features an image.
     dtype : data type, optional
-        What they are kept as: float32, float16 for half the bytes, or uint8 for packed records.
+        What they are kept as: float32, or float16 for half the bytes.
 
     Raises
     ------
@@ -80,22 +80,10 @@ class FeatureStore:
         return {digest for digest in digests if bytes.fromhex(digest) not in self._places}
 
     def take(self, digests: Sequence[str]) -> NDArray[Any]:
-        """Return the features of images that are here.
+        """Return the features of images that are here, (n, width), by the hexadecimal SHA-256 of their bytes.
 
-        Parameters
-        ----------
-        digests : sequence of str
-            Hexadecimal SHA-256 of the images' bytes.
-
-        Returns
-        -------
-        (n, width) array of the store's data type
-            In the order requested.
-
-        Raises
-        ------
-        DamagedRecord
-            If records fail their checksum. They are forgotten, so that :meth:`missing` names them.
+        Raises DamagedRecord if records fail their checksum. They are forgotten, so that :meth:`missing` names
+        them.
         """
         if not digests:
             return np.empty((0, self.width), self._dtype)
@@ -121,17 +109,7 @@ class FeatureStore:
     def add(self, digests: Sequence[str], X: NDArray[Any]) -> None:
         """Append features, in whole records, where another process may be doing the same.
 
-        Parameters
-        ----------
-        digests : sequence of str
-            Hexadecimal SHA-256 of the images' bytes.
-        X : (n, width) array
-            Their features: float32, or of the store's data type.
-
-        Raises
-        ------
-        CacheError
-            If they cannot be written, for the disk is full for instance. The store stays as it was.
+        Raises CacheError if they cannot be written, for instance on a full disk; the store stays as it was.
         """
         records = np.empty(len(X), self._record)
         if self._dtype == np.float16:
@@ -178,14 +156,9 @@ class FeatureStore:
 
 
 class BlockStores:
-    """The stores of the blocks that a space's rows consist of; each block is kept once, whoever computed it.
+    """The stores of the blocks that a space's rows consist of: the identity and width of each.
 
-    Parameters
-    ----------
-    blocks : list of (dict, int)
-        The identity and width of each.
-    dtype : data type
-        What they are kept as.
+    A block is kept once, whichever spaces it is part of.
     """
 
     def __init__(self, blocks: Sequence[tuple[dict[str, Any], int]], dtype: DTypeLike) -> None:

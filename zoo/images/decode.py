@@ -206,22 +206,7 @@ class EncodedImage:
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """Read a file's bytes, for :func:`open_image` and for its digest.
-
-    Parameters
-    ----------
-    path : path
-        A regular file.
-
-    Returns
-    -------
-    bytes
-
-    Raises
-    ------
-    UnreadableImage
-        If there is none, or it may not be read.
-    """
+    """Read a regular file's bytes, for :func:`open_image` and for its digest; raises UnreadableImage."""
     name = os.fspath(path)
     with _open_file(path, name) as file:
         try:

@@ -104,18 +104,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def missing_path(path: str | os.PathLike[str]) -> DataError:
-    """Make the error for a path that doesn't exist, with the nearest name that does.
-
-    Parameters
-    ----------
-    path : path
-        One that does not exist.
-
-    Returns
-    -------
-    DataError
-        To be raised by the caller.
-    """
+    """Make the error for a path that doesn't exist, with the nearest name that does."""
     wanted = Path(path)
     while not wanted.parent.exists():
         wanted = wanted.parent

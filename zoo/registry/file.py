@@ -57,17 +57,7 @@ class _Marked:
 
 
 def read_entries(path: Path) -> tuple[Entry, ...]:
-    """Return the entries of a registry file.
-
-    Parameters
-    ----------
-    path : Path
-        A YAML file with one key, ``models``, that holds a list of entries.
-
-    Returns
-    -------
-    tuple of Entry
-        In the order of the file.
+    """Return the entries of a registry file: YAML with one key, ``models``, that holds a list.
 
     Raises
     ------

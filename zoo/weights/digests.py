@@ -9,37 +9,13 @@ __all__ = ["remembered_sha256", "sha256_of", "tensors_sha256"]
 
 
 def sha256_of(path: Path) -> str:
-    """Return a file's SHA-256 as 64 lowercase hexadecimal digits.
-
-    Parameters
-    ----------
-    path : Path
-        The file to read.
-
-    Returns
-    -------
-    str
-        The digest.
-    """
+    """Return a file's SHA-256 as 64 lowercase hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remembered_sha256(path: Path) -> str:
-    """Return a file's SHA-256, from the cache where the file has not changed since.
-
-    A file counts as unchanged while its size and its time of modification are the same.
-
-    Parameters
-    ----------
-    path : Path
-        The file, which may be some hundred megabytes long.
-
-    Returns
-    -------
-    str
-        The digest.
-    """
+    """Return a file's SHA-256, remembered while its size and its time of modification are the same."""
     path = path.resolve()
     status = path.stat()
     subject = {"path": str(path), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
@@ -53,17 +29,8 @@ def remembered_sha256(path: Path) -> str:
 def tensors_sha256(path: Path, without: str) -> str:
     """Digest what a network computes with, whatever file it came in and whatever head it carries.
 
-    Parameters
-    ----------
-    path : Path
-        A safetensors file.
-    without : str
-        Module whose tensors do not count: the classifier.
-
-    Returns
-    -------
-    str
-        SHA-256 over the names, types, shapes and bytes of the other tensors, in the order of names.
+    SHA-256 over the names, types, shapes and bytes of the tensors of a safetensors file, in the order of
+    names, except those of the module `without`: the classifier.
     """
     from safetensors import safe_open
 

@@ -54,17 +54,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class HubFile:
-    """A verified file of a Hub repository, in the Hub client's own cache.
-
-    Attributes
-    ----------
-    path : Path
-        Where it lies.
-    sha256 : str
-        Its measured digest.
-    commit : str
-        The commit of the repository it was taken from; empty if that is not known.
-    """
+    """A verified file in the Hub client's own cache, its measured digest, and the commit it is from."""
 
     path: Path
     sha256: str
@@ -72,26 +62,9 @@ class HubFile:
 
 
 def cached(repo: str, file: str, revision: str) -> HubFile | None:
-    """Return the file if the Hub client's cache has it, without using the network.
+    """Return the verified file if the Hub client's cache has it, without using the network, else None.
 
-    Parameters
-    ----------
-    repo : str
-        ``owner/name``.
-    file : str
-        Path inside the repository.
-    revision : str
-        Branch, tag or commit.
-
-    Returns
-    -------
-    HubFile or None
-        The verified file, or None if it was never downloaded.
-
-    Raises
-    ------
-    WeightsError
-        If the cached file is damaged.
+    Raises WeightsError if the cached file is damaged.
     """
     from huggingface_hub import try_to_load_from_cache
 

@@ -107,26 +107,9 @@ KEYMAPS: dict[str, KeyMap] = {"efficientnet_lite_pytorch": efficientnet_lite_pyt
 
 
 def rename(tensors: dict[str, T], keymap: str, architecture: str) -> dict[str, T]:
-    """Return the same tensors under timm's names.
+    """Return the same tensors under timm's names; `keymap` is a key of `KEYMAPS`.
 
-    Parameters
-    ----------
-    tensors : dict
-        Name to tensor, as read from the file.
-    keymap : str
-        A key of `KEYMAPS`.
-    architecture : str
-        timm's name of the network.
-
-    Returns
-    -------
-    dict
-        New name to the same tensor.
-
-    Raises
-    ------
-    ValueError
-        If two names would become one, which would lose a tensor.
+    Raises ValueError if two names would become one, which would lose a tensor.
     """
     names = KEYMAPS[keymap](tensors, architecture)
     renamed = {names[name]: tensor for name, tensor in tensors.items()}

@@ -109,19 +109,7 @@ def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
 
 
 def locate(entry: Entry, offline: bool = False) -> WeightsFile:
-    """Find and verify an entry's weights, trying its sources in their order.
-
-    Parameters
-    ----------
-    entry : Entry
-        Which network.
-    offline : bool, default False
-        Never use the network.
-
-    Returns
-    -------
-    WeightsFile
-        From the first source that has it.
+    """Find and verify an entry's weights: from the first of its sources that has them.
 
     Raises
     ------
@@ -143,18 +131,7 @@ def locate(entry: Entry, offline: bool = False) -> WeightsFile:
 
 
 def available(entry: Entry) -> bool:
-    """Return whether an entry is usable here and now, without the network.
-
-    Parameters
-    ----------
-    entry : Entry
-        Which network.
-
-    Returns
-    -------
-    bool
-        Whether one of its sources is on this machine. Its digest is not checked here.
-    """
+    """Return whether one of an entry's sources is on this machine; its digest is not checked."""
     return any(_on_this_machine(entry, source) for source in entry.sources)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from finetune.data.copies import keypoints, verify
 from finetune.data.copies.keypoints import Keypoints
 from zoo.features.store import DamagedRecord, FeatureStore
-from zoo.images.decode import open_image
+from zoo.images.decode import EncodedImage, open_image, read_file
 from zoo.parallel import in_order
 from zoo.progress import progress
 
@@ -71,7 +71,8 @@ class KeptKeypoints:
             return self._describe(place)
 
     def _describe(self, place: int) -> Keypoints:
-        return keypoints.describe(open_image(self._paths[place]))
+        path = self._paths[place]
+        return keypoints.describe(EncodedImage(read_file(path), str(path)).decode(keypoints.reduction).image)
 
 
 @dataclass(frozen=True)

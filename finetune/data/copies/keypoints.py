@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["METHOD", "SIDE", "WIDTH", "Keypoints", "describe", "pack", "unpack"]
+__all__ = ["METHOD", "SIDE", "WIDTH", "Keypoints", "describe", "pack", "reduction", "unpack"]
 
 #: Long side of the picture in which keypoints are found, in pixels; small pictures are enlarged to it.
 _SEARCHED = 320
@@ -101,6 +101,12 @@ def describe(image: Image.Image) -> Keypoints:
     places = np.array([p.pt for p in points], np.float32).reshape(-1, 2)
     scale = np.array([kept.shape[1] / picture.shape[1], kept.shape[0] / picture.shape[0]], np.float32)
     return Keypoints(kept, (places + 0.5) * scale - 0.5, plain, mirrored, _is_drawing(kept))
+
+
+def reduction(width: int, height: int) -> int:
+    """Return how many times smaller a JPEG may be decoded for :func:`describe`: 1, 2, 4 or 8."""
+    possible = max(width, height) // (2 * _SEARCHED)
+    return next((factor for factor in (8, 4, 2) if factor <= possible), 1)
 
 
 def pack(keypoints: Keypoints) -> NDArray[np.uint8]:

@@ -9,16 +9,17 @@ from samples import clouds, images, task
 from finetune.cli.app import main
 from finetune.errors import OptionError, TrainingError
 from finetune.heads import initial
-from finetune.heads.descent import Descent, Lost, descend
+from finetune.heads.descent import Descent, Diverged, descend
 from finetune.heads.linear import LOSSES
 from finetune.heads.mlp import ACTIVATIONS, MLP, activate, objective
-from finetune.strategies import probe
+from finetune.methods import make_method
+from finetune.runs.saved import load_head, save_head
 
 
 def in_float64(head):
     """The same head, away from the zeros that it begins with."""
     rng = np.random.default_rng(5)
-    return head.having([p + 0.1 * rng.normal(size=p.shape) for p in head.parameters])
+    return head.with_parameters([p + 0.1 * rng.normal(size=p.shape) for p in head.parameters])
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
@@ -36,7 +37,7 @@ def test_the_gradient_is_the_slope(activation, loss):
             for step in (1e-6, -1e-6):
                 moved = [q.copy() for q in head.parameters]
                 moved[place][at] += step
-                sides.append(objective(head.having(moved), X, y, weights, 0.1, loss)[0])
+                sides.append(objective(head.with_parameters(moved), X, y, weights, 0.1, loss)[0])
             slope = (sides[0] - sides[1]) / 2e-6
             assert abs(slope - g[at]) <= 1e-6 * max(1.0, abs(slope))
 
@@ -80,47 +81,51 @@ def test_it_learns_what_no_line_can_tell_apart(activation):
     X = rng.uniform(-1, 1, size=(400, 2)).astype(np.float32)
     y = ((X[:, 0] * X[:, 1]) > 0).astype(np.int64)
     head = MLP.new(activation, 2, 32, 2, seed=0)
-    head = descend(head, 2 * X, y, np.ones(400, np.float32), Descent(0.1, 1e-5, 60))
-    assert (head.scores(2 * X).argmax(axis=1) == y).mean() > 0.95
+    head = descend(head, 2 * X, y, np.ones(400, np.float32), Descent(lr=0.1, l2=1e-5, epochs=60))
+    assert (head.decision_function(2 * X).argmax(axis=1) == y).mean() > 0.95
 
 
-def test_a_rate_too_high_is_noticed():
+def test_a_learning_rate_too_high_is_noticed():
     X, y = clouds(200, 10)
-    with pytest.raises(Lost):
-        descend(MLP.new("relu", 10, 16, 3, 0), X, y, np.ones(200, np.float32), Descent(50.0, 0.0, 5))
-    options = probe.Options(head="mlp", hidden=16, rate=50.0, l2=1e-3, epochs=5)
-    with pytest.raises(TrainingError, match="rate"):
-        probe.fit(task(X, y), None, options)
+    with pytest.raises(Diverged):
+        descend(
+            MLP.new("relu", 10, 16, 3, 0), X, y, np.ones(200, np.float32), Descent(lr=50.0, l2=0.0, epochs=5)
+        )
+    probe = make_method("probe", head="mlp", hidden=16, lr=50.0, l2=1e-3, epochs=5)
+    with pytest.raises(TrainingError, match="learning rate 50"):
+        probe.fit(task(X, y), None)
 
 
 def test_standardisation_and_temperature_are_folded_in():
     X, _ = clouds(90, 6)
     head = MLP.new("elu", 6, 8, 3, seed=0)
     mean, scale = X.mean(axis=0), X.std(axis=0)
-    folded = head.behind(mean, scale).cooled(2.0)
-    np.testing.assert_allclose(folded.scores(X), head.scores((X - mean) / scale) / 2, atol=1e-6)
+    folded = head.with_standardisation(mean, scale).with_temperature(2.0)
+    np.testing.assert_allclose(
+        folded.decision_function(X), head.decision_function((X - mean) / scale) / 2, atol=1e-6
+    )
 
 
 def test_a_saved_head_gives_the_same_scores(tmp_path):
     head = MLP.new("maxout", 6, 8, 3, seed=0)
     X, _ = clouds(20, 6)
-    again = MLP.load(tmp_path, json.loads(json.dumps(head.save(tmp_path))))
-    assert np.array_equal(again.scores(X), head.scores(X))
+    save_head(tmp_path, None, head, ("a", "b", "c"))
+    assert np.array_equal(load_head(tmp_path, None).decision_function(X), head.decision_function(X))
 
 
-def test_one_seed_one_head_and_strengths_are_chosen_by_loss():
+def test_one_seed_one_head_and_l2_is_chosen_by_loss():
     X, y = clouds(120, 8)
-    fits = [probe.fit(task(X, y), None, probe.Options(head="mlp", hidden=8)) for _ in range(2)]
+    fits = [make_method("probe", head="mlp", hidden=8).fit(task(X, y), None) for _ in range(2)]
     assert fits[0].choice == fits[1].choice
-    assert np.array_equal(fits[0].logits(images(X, y)), fits[1].logits(images(X, y)))
+    scores = [fitted.decision_function(images(X, y)) for fitted in fits]
+    assert np.array_equal(*scores)
     curve = fits[0].choice["curve"]
     assert fits[0].choice["l2"] == min(curve, key=lambda point: point["cv_loss"])["l2"]
-    assert fits[0].trained_parameters == 8 * 8 + 8 + 3 * 8 + 3
+    assert fits[0].n_parameters == 8 * 8 + 8 + 3 * 8 + 3
 
 
-def test_a_given_strength_is_not_chosen():
-    X, y = clouds()
-    fitted = probe.fit(task(X, y), None, probe.Options(l2=0.5))
+def test_a_given_l2_is_not_chosen():
+    fitted = make_method("probe", l2=0.5).fit(task(*clouds()), None)
     assert fitted.choice["l2"] == 0.5
     assert len(fitted.choice["curve"]) == 1
     assert not fitted.warnings
@@ -133,19 +138,19 @@ def test_a_given_strength_is_not_chosen():
         {"head": "mlp", "activation": "gelu"},
         {"activation": "relu"},
         {"hidden": 8},
-        {"rate": 0.1},
+        {"lr": 0.1},
         {"head": "mlp", "hidden": 0},
-        {"head": "mlp", "rate": -1.0},
+        {"head": "mlp", "lr": -1.0},
         {"l2": float("nan")},
     ],
 )
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(OptionError):
-        probe.Options(**options)
+        make_method("probe", **options)
 
 
 def test_the_run_of_a_hidden_layer_predicts(tmp_path, monkeypatch, capsys):
-    from test_train import crops
+    from photos import crops
 
     monkeypatch.chdir(tmp_path)
     photos = crops(tmp_path / "photos")

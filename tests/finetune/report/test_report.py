@@ -1,5 +1,6 @@
 """The report: complete in itself, true to the run, and safe with any class name."""
 
+import re
 import time
 from html.parser import HTMLParser
 
@@ -8,7 +9,8 @@ from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
 from finetune.report import write_report
-from finetune.report.charts import curve
+from finetune.report.charts import BOTTOM, HEIGHT, TOP
+from finetune.report.html import curve
 from finetune.runs import write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
@@ -122,24 +124,33 @@ def points(key, values, scores):
 
 def test_the_curve_marks_what_was_chosen_even_if_another_scores_higher():
     drawn = curve({"l2": 0.1, "curve": points("l2", [10.0, 0.001, 0.1], [0.8, 0.7, 0.79])})
-    assert [mark.row["l2"] for mark in drawn.marks] == [0.001, 0.1, 10.0]
-    assert [mark.chosen for mark in drawn.marks] == [False, True, False]
-    assert drawn.marks[2].y < drawn.marks[1].y < drawn.marks[0].y  # higher accuracy, higher on the page
+    assert [row["l2"] for row in drawn.rows] == [0.001, 0.1, 10.0]
+    assert drawn.chosen == 1
+    marks = re.findall(r'<circle class="mark (\w+)" cx="([\d.]+)" cy="([\d.]+)"', drawn.svg)
+    assert [mark for mark, _, _ in marks] == ["dot", "ring", "dot"]
+    heights = [float(y) for _, _, y in marks]
+    assert heights[2] < heights[1] < heights[0]  # higher accuracy, higher on the page
 
 
 def test_powers_stand_on_a_logarithmic_axis_and_equal_steps_on_a_linear_one():
-    powers = curve({"curve": points("l2", [10.0**e for e in range(-4, 3)], [0.5] * 7)})
-    assert [tick.label for tick in powers.x_ticks] == ["10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1", "10", "10²"]
-    steps = curve({"curve": points("k", range(1, 51), [0.5] * 50)})
-    assert [tick.label for tick in steps.x_ticks] == ["20", "40"]
+    powers = curve({"curve": points("l2", [10.0**e for e in range(-4, 3)], [0.5] * 7)}).svg
+    for label in ("10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1", "10", "10²"):
+        assert f">{label}</text>" in powers
+    steps = curve({"curve": points("k", range(1, 51), [0.5] * 50)}).svg
+    assert ">20</text>" in steps
+    assert ">40</text>" in steps
+    assert "⁰" not in steps
 
 
 @pytest.mark.parametrize("score", [0.0, 0.004, 0.5, 0.999, 1.0])
 def test_a_flat_curve_stays_within_its_axis(score):
-    flat = [{"k": k, "cv_accuracy": score, "cv_std": None} for k in (1, 2, 3)]
-    drawn = curve({"curve": flat})
-    assert all(drawn.top <= mark.y <= drawn.height - drawn.bottom for mark in drawn.marks)
-    assert all(0 <= float(tick.label.rstrip("%")) <= 100 for tick in drawn.y_ticks)
+    svg = curve({"curve": [{"k": k, "cv_accuracy": score, "cv_std": None} for k in (1, 2, 3)]}).svg
+    heights = [float(y) for y in re.findall(r'<circle[^>]* cy="([\d.]+)"', svg)]
+    assert len(heights) == 3
+    assert all(TOP <= y <= HEIGHT - BOTTOM for y in heights)
+    labels = [float(label) for label in re.findall(r">([\d.]+)%</text>", svg)]
+    assert labels
+    assert all(0 <= label <= 100 for label in labels)
 
 
 def test_one_point_is_no_curve():

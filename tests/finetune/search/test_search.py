@@ -1,5 +1,6 @@
 """A search as a method: what it chooses, records, and refuses."""
 
+import io
 import json
 import math
 from dataclasses import replace
@@ -7,13 +8,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from bowl import SPACE
+from rich.console import Console
 from samples import clouds, task
 
 from finetune.errors import OptionError, TrainingError
 from finetune.methods import make_method
 from finetune.search import Search
 from finetune.search.heads import HeadTrainer
-from finetune.search.summary import best_trial, border_warnings, difference, sentence, summary
+from finetune.search.summary import border_warnings, candidates, difference, summary
+from finetune.search.tables import print_search, sentence
 from finetune.search.trials import TRIALS, FoldResult, Trial, read_trials
 
 TINY = {"head": "mlp", "epochs": 4, "hidden": 8}
@@ -51,9 +54,10 @@ def test_where_nothing_is_better_the_defaults_remain():
     given = task(*clouds(90, 60, apart=0.2))
     found = Search("probe", {}, trials=12).fit(given, None)
     record = found.choice["search"]
-    assert record["best_is_default"]
-    assert record["best"] == record["default"]
-    assert record["best"]["loss"] < record["best_other"]["loss"]
+    best, second = record["finalists"][:2]
+    assert best["default"]
+    assert best["loss"] < second["loss"]
+    assert "The defaults are the best" in sentence(record)
     alone = make_method("probe").fit(given, None)
     assert found.choice["l2"] == alone.choice["l2"]
     assert np.array_equal(found.decision_function(given.train), alone.decision_function(given.train))
@@ -65,12 +69,17 @@ def test_a_hidden_layer_wins_where_no_line_separates_the_classes():
     given = task(X, ((X[:, 0] * X[:, 1]) > 0).astype(np.int64))
     fitted = Search("probe", {}, trials=15).fit(given, None)
     record = fitted.choice["search"]
-    assert not record["best_is_default"]
-    assert record["best"]["accuracy"] > record["default"]["accuracy"] + 0.2
+    best, default = record["finalists"][0], record["finalists"][-1]
+    assert default["default"]
+    assert best["accuracy"] > default["accuracy"] + 0.2
     assert record["difference"]["low"] > 0.1
     assert fitted.choice["head"] == "mlp"
-    assert {name: fitted.choice[name] for name in record["over"]} == record["best"]["params"]
-    assert "defaults" in sentence(record)
+    assert {name: fitted.choice[name] for name in record["over"]} == best["params"]
+    console = Console(width=100, file=io.StringIO())
+    print_search(record, console)
+    screen = console.file.getvalue()
+    assert f"{best['accuracy']:.1%}" in screen
+    assert f"{default['loss']:.4f}" in screen
 
 
 def test_all_trials_are_in_the_files(found, tmp_path):
@@ -78,7 +87,7 @@ def test_all_trials_are_in_the_files(found, tmp_path):
     (tmp_path / TRIALS).write_text(found.files[TRIALS])
     trials = read_trials(tmp_path)
     assert len([t for t in trials if t.stage != "final"]) == record["trials"] == 20
-    assert len([t for t in trials if t.stage == "final"]) == record["finalists"] == 5
+    assert len([t for t in trials if t.stage == "final"]) == len(record["finalists"]) == 5
     page = found.files["search.html"]
     assert page.count("<circle") >= sum(bool(t.params) for t in trials)
     assert "<script" not in page
@@ -141,7 +150,8 @@ def test_a_training_that_diverges_never_wins(overlapping):
     diverged = [t for t in trials if t["state"] == "diverged"]
     assert diverged
     assert all(t["loss"] is None and not t["folds"] for t in diverged)
-    assert fitted.choice["search"]["best"]["params"] not in [t["params"] for t in diverged]
+    finalists = [point["params"] for point in fitted.choice["search"]["finalists"]]
+    assert not any(t["params"] in finalists for t in diverged)
     with pytest.raises(TrainingError, match="every trial"):
         Search("probe", {"head": "mlp", "lr": 100.0}, trials=3).fit(overlapping, None)
 
@@ -190,23 +200,22 @@ def test_several_processes_are_refused(monkeypatch):
 
 def test_among_equals_the_default_is_the_best():
     trials = [trial("default"), trial(), trial(lr=0.1)]
-    assert best_trial(trials) is trials[1]
-    assert best_trial([*trials, trial(loss=0.9, lr=0.2)]).params == {"lr": 0.2}
+    assert candidates(trials) == [(trials[1], True), (trials[2], False)]
+    assert candidates([*trials, trial(loss=0.9, lr=0.2)])[0][0].params == {"lr": 0.2}
+    assert candidates([trials[0], trials[2], trials[1]])[0] == (trials[1], True)
 
 
 def test_without_a_default_that_converges_nothing_is_compared(overlapping):
     trials = [trial("default", state="diverged"), trial("search", lr=0.1), trial(lr=0.1)]
     record = summary(trials, SPACE, overlapping)
-    assert record["default"] is None
+    assert not record["finalists"][0]["default"]
     assert record["difference"] is None
     assert "diverged" in sentence(record)
 
 
 def test_a_best_value_at_the_end_of_its_range_is_said():
-    assert border_warnings([trial(lr=0.9, kind="a")], SPACE) == [
-        "The best lr (0.9) is at the upper end of the range searched, 0.0001 to 1: a better value may lie"
-        " beyond it."
-    ]
+    (line,) = border_warnings([trial(lr=0.9, kind="a")], SPACE)
+    assert line.startswith("The best lr (0.9) is at the upper end of the range searched, 0.0001 to 1:")
     assert "lower end" in border_warnings([trial(lr=1.2e-4)], SPACE)[0]
     assert border_warnings([trial(lr=0.01)], SPACE) == []
     assert border_warnings([trial()], SPACE) == []

@@ -165,7 +165,7 @@ def test_pillow_says_nothing_beside_our_error(tmp_path):
 
 
 def test_a_library_call_leaves_warning_filters_alone():
-    code = "import warnings, numpy, PIL.JpegImagePlugin; before = list(warnings.filters); import zoo.images.preprocess;"
-    code += "print(before == list(warnings.filters))"
+    code = "import warnings, numpy, PIL.JpegImagePlugin; before = list(warnings.filters);"
+    code += "import zoo.images.preprocess; print(before == list(warnings.filters))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "True\n"

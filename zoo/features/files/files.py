@@ -28,18 +28,7 @@ SUFFIXES = tuple(_FORMATS)
 
 
 def check_output(path: Path) -> None:
-    """Refuse an output file that cannot be written, before the long work starts.
-
-    Parameters
-    ----------
-    path : Path
-        The file that is to be written.
-
-    Raises
-    ------
-    DataError
-        For an unknown suffix, one whose package is missing, or a folder that is missing or not writable.
-    """
+    """Raise a DataError for an output file that cannot be written, before the long work starts."""
     if path.suffix not in _FORMATS:
         raise DataError(
             f"Features cannot be written as {path.name}.",
@@ -58,19 +47,9 @@ def check_output(path: Path) -> None:
 
 
 def write_output(path: Path, table: Table) -> None:
-    """Write features to a file, some rows at a time.
+    """Write features to a file, some rows at a time; its suffix says how.
 
-    Parameters
-    ----------
-    path : Path
-        Its suffix says how. What stood there before stays until all is written.
-    table : Table
-        What is written.
-
-    Raises
-    ------
-    DataError
-        If it cannot be written, for the disk is full for instance. Nothing is left behind.
+    Raises DataError if it cannot be written; what stood there before then stays.
     """
     check_output(path)
     try:

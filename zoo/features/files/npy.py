@@ -16,30 +16,14 @@ __all__ = ["write", "write_about", "write_array"]
 
 
 def write(path: Path, table: Table) -> None:
-    """Write the features, (n, d) float32; several layers stand side by side.
-
-    Parameters
-    ----------
-    path : Path
-        Where; need not end in ``.npy``.
-    table : Table
-        What.
-    """
+    """Write the features, (n, d) float32; several taps stand side by side."""
     with open(path, "wb") as file:
         shape = (len(table), sum(table.widths.values()))
         write_array(file, np.dtype(np.float32), shape, table.rows())
 
 
 def write_about(path: Path, table: Table) -> None:
-    """Write the rest as JSON: ``y``, ``classes``, ``paths``, ``model``, and each array's columns.
-
-    Parameters
-    ----------
-    path : Path
-        Where.
-    table : Table
-        What. ``columns`` has the first column and the one after the last by the array's name.
-    """
+    """Write the rest as JSON: ``y``, ``classes``, ``paths``, ``model``, each array's columns."""
     ends = list(accumulate(table.widths.values()))
     columns = {
         name: [end - width, end] for (name, width), end in zip(table.widths.items(), ends, strict=True)
@@ -55,19 +39,7 @@ def write_about(path: Path, table: Table) -> None:
 
 
 def write_array(file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...], chunks: Iterable[NDArray]) -> None:
-    """Write an array in NumPy's format, some rows at a time.
-
-    Parameters
-    ----------
-    file : binary file
-        Open for writing.
-    dtype : numpy.dtype
-        Without objects.
-    shape : tuple of int
-        Of the whole.
-    chunks : iterable of arrays
-        Its rows, together as many as `shape` says.
-    """
+    """Write an array in NumPy's format, some rows at a time; `shape` is that of the whole."""
     header = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy_format.write_array_header_1_0(file, header)
     for chunk in chunks:

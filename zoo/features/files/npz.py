@@ -14,15 +14,7 @@ __all__ = ["write"]
 
 
 def write(path: Path, table: Table) -> None:
-    """Write ``X`` (n, d) float32, ``y`` (n,) int64, ``classes``, ``paths`` and ``model``.
-
-    Parameters
-    ----------
-    path : Path
-        Where; need not end in ``.npz``.
-    table : Table
-        What. With several layers there is an array by the name of each instead of ``X``.
-    """
+    """Write ``X`` (n, d) float32 (or an array a tap), ``y`` (n,) int64, ``classes``, ``paths``, ``model``."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, width in table.widths.items():
             _member(archive, name, np.float32, (len(table), width), table.array(name))

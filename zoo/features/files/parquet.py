@@ -16,15 +16,9 @@ __all__ = ["write"]
 
 
 def write(path: Path, table: Table) -> None:
-    """Write the columns ``path``, ``label`` and ``features``; classes and model are in the metadata.
+    """Write the columns ``path``, ``label`` and ``features`` (or one for each of several taps).
 
-    Parameters
-    ----------
-    path : Path
-        Where.
-    table : Table
-        What. With several layers there is a column by the name of each instead of ``features``. The
-        label is a class's name, null for an image in no class folder.
+    The label is a class's name, null for an image in no class folder; classes and model are in the metadata.
     """
     import json
 

@@ -14,19 +14,9 @@ LONGEST = 100_000_000
 
 
 def write(path: Path, table: Table) -> None:
-    """Write ``X`` (n, d) float32 and ``y`` (n,) int64; the rest is JSON in the metadata.
+    """Write ``X`` (n, d) float32, or a tensor a tap, and ``y`` (n,) int64; the rest is metadata.
 
-    Parameters
-    ----------
-    path : Path
-        Where.
-    table : Table
-        What. With several layers there is a tensor by the name of each instead of ``X``.
-
-    Raises
-    ------
-    DataError
-        If there are so many paths that no reader would take the header.
+    Raises DataError if there are so many paths that no reader would take the header.
     """
     header = _header(table)
     if len(header) > LONGEST:

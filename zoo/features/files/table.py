@@ -45,23 +45,7 @@ class Table:
 
     @classmethod
     def of(cls, extraction: Extraction, space: BackboneSpace, root: Path, model: str) -> "Table":
-        """Describe features that were computed.
-
-        Parameters
-        ----------
-        extraction : Extraction
-            The images; `space` is its first.
-        space : BackboneSpace
-            What was computed.
-        root : Path
-            The images' folder.
-        model : str
-            The model's name.
-
-        Returns
-        -------
-        Table
-        """
+        """Describe computed features: `space` is the extraction's first, `root` the images' folder."""
         y, classes = labels_by_folder(extraction.paths, root)
         widths = [width for _, width in space.blocks]
         names = tuple(space.taps) if len(widths) > 1 else ("X",)

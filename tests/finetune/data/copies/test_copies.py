@@ -1,6 +1,7 @@
 """Images of one thing, on pictures made here: what is altered is found, what only looks alike is not."""
 
 import hashlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -129,7 +130,7 @@ def test_drawings_on_one_template_are_no_copies(found):
 
 
 def test_what_is_far_by_features_and_light_is_never_opened(found, monkeypatch):
-    monkeypatch.setattr("finetune.data.copies.kept.open_image", None)
+    monkeypatch.setattr("finetune.data.copies.kept.read_file", None)
     copies = found([scene(seed) for seed in range(4)], features=np.eye(4, dtype=np.float32))
     assert copies.pairs == ()
 
@@ -153,7 +154,7 @@ def test_order_changes_no_group(found):
 
 def test_a_second_run_opens_nothing_and_finds_the_same(found, monkeypatch):
     first = found(many())
-    monkeypatch.setattr("finetune.data.copies.kept.open_image", None)
+    monkeypatch.setattr("finetune.data.copies.kept.read_file", None)
     monkeypatch.setattr("finetune.data.copies.verify.compare", None)
     again = found(many())
     assert again.pairs == first.pairs
@@ -207,3 +208,25 @@ def test_small_classes_are_counted():
     (small,) = small_classes(groups, labels)
     assert (small.label, small.n_images, small.n_groups, small.largest) == (0, 4, 2, 3)
     assert small_classes(groups, labels, least=2) == []
+
+
+def shared(name):
+    folder = Path(__file__).parents[5] / "shared" / "data" / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder
+
+
+def test_exposures_of_one_tile_are_one_group(found):
+    """Photographs are numbered in the order they were taken: six exposures of each tile follow each other."""
+    paths = (shared("magnetic-tiles") / "MT_Blowhole").glob("*.jpg")
+    numbered = sorted(paths, key=lambda path: int(path.stem.rpartition("_")[2]))[1:19]
+    copies = found([open_image(path) for path in numbered])
+    assert copies.groups.tolist() == [0] * 6 + [1] * 6 + [2] * 6
+
+
+def test_radiographs_of_different_people_are_no_copies(found):
+    images = [open_image(path) for path in sorted((shared("radiographs") / "NORMAL").iterdir())[:12]]
+    for image in images:
+        image.thumbnail((400, 400))
+    assert found(images).pairs == ()

@@ -1,1 +1,0 @@
-"""Its folder is on the import path of the tests below it."""
