@@ -151,3 +151,8 @@ def test_a_fit_that_is_stopped_again_and_again_ends_with_the_same_bytes(
     assert resumed == straight
     assert found.choice == plain.choice
     assert untimed(found.history) == untimed(plain.history)
+
+
+def test_the_task_of_some_images_does_not_continue_from_checkpoints_of_all(backbone, photos, tmp_path):
+    given = task(backbone, photos, checkpoints=tmp_path)
+    assert given.within(np.arange(4, 12), 2).checkpoints is None
