@@ -46,7 +46,7 @@ class FeatureStore:
     width : int
         Features an image.
     dtype : data type, optional
-        What they are kept as: float32, or float16 for half the bytes.
+        What they are kept as: float32, float16 for half the bytes, or uint8 for packed records.
 
     Raises
     ------
@@ -106,15 +106,17 @@ class FeatureStore:
             raise DamagedRecord(f"{len(damaged)} damaged records in {self._rows}")
         return rows
 
-    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+    def add(self, digests: Sequence[str], X: NDArray[Any]) -> None:
         """Append features, in whole records, where another process may be doing the same.
 
         Raises CacheError if they cannot be written, for instance on a full disk; the store stays as it was.
         """
         records = np.empty(len(X), self._record)
-        limits = np.finfo(self._dtype)
-        # What is beyond a small type's range, which no trained network gives, becomes its limit.
-        records["x"] = np.clip(X, limits.min, limits.max) if self._dtype != np.float32 else X
+        if self._dtype == np.float16:
+            # What is beyond a small type's range, which no trained network gives, becomes its limit.
+            limits = np.finfo(self._dtype)
+            X = np.clip(X, limits.min, limits.max)
+        records["x"] = X
         records["crc"] = [zlib.crc32(row.tobytes()) for row in records["x"]]
         with locked(self._rows), cache_errors(self.folder):
             count = self._count()
@@ -172,7 +174,7 @@ class BlockStores:
         parts = [store.take(digests) for store in self.stores]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+    def add(self, digests: Sequence[str], X: NDArray[Any]) -> None:
         """Store rows, as :meth:`FeatureStore.add` does; each block where it is missing."""
         for store, part in zip(self.stores, np.split(X, self._ends[:-1], axis=1), strict=True):
             lacking = store.missing(digests)

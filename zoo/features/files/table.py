@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from zoo.features.fill import Extraction
 from zoo.features.spaces import BackboneSpace
+from zoo.images.split_names import split_of
 
 __all__ = ["Table", "labels_by_folder"]
-
-_PARTS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def labels_by_folder(paths: list[Path], root: Path) -> tuple[NDArray[np.int64], 
         In the order of their first image.
     """
     places = [path.relative_to(root).parts[:-1] for path in paths]
-    parted = all(place[:1] and place[0].lower() in _PARTS for place in places)
+    parted = all(place[:1] and split_of(place[0]) for place in places)
     names = [place[1:2] if parted else place[:1] for place in places]
     classes = list(dict.fromkeys(name[0] for name in names if name))
     index = {name: i for i, name in enumerate(classes)}
