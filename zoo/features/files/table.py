@@ -68,22 +68,10 @@ class Table:
 
 
 def labels_by_folder(paths: list[Path], root: Path) -> tuple[NDArray[np.int64], list[str]]:
-    """Label images by the folder they are in.
+    """Label images by their folders: indices into the classes, these in the order of their first image.
 
-    Parameters
-    ----------
-    paths : list of Path
-        Images below `root`.
-    root : Path
-        Their folder. Its first-level folders are the classes; where these are ``train``, ``val`` and
-        the like, the second-level ones are.
-
-    Returns
-    -------
-    y : (n,) int array
-        Indices into the classes; -1 for an image that is in no class folder.
-    classes : list of str
-        In the order of their first image.
+    The first-level folders of `root` are the classes; where these are ``train``, ``val`` and the like, the
+    second-level ones are. -1 is an image in no class folder.
     """
     places = [path.relative_to(root).parts[:-1] for path in paths]
     parted = all(place[:1] and split_of(place[0]) for place in places)
