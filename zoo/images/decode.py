@@ -82,7 +82,7 @@ Reduction = Callable[[int, int], int]
 
 
 class UnreadableImage(ImageError):
-    """An image that cannot be read: its file, why (a few words, which a run lists under ``skipped``), what to do."""
+    """An image that cannot be read: its file, the reason in a few words, and what to do."""
 
     def __init__(self, name: str, reason: str, next_step: str) -> None:
         super().__init__(f"Cannot read the image {name}: {reason}.", next_step)
@@ -143,7 +143,7 @@ class EncodedImage:
         self._decoded: dict[int, DecodedImage] = {}
 
     def decode(self, reduction: Reduction | None = None) -> DecodedImage:
-        """Decode it; a JPEG as many times smaller as `reduction` allows: 1, 2, 4 or 8 from the upright width and height.
+        """Decode it; a JPEG as many times smaller as `reduction` says of its upright width and height.
 
         Raises UnreadableImage, as :func:`open_image` does.
         """
