@@ -38,14 +38,8 @@ class EngineError(ZooError):
 class Engine(Protocol):
     """Something that runs batches of a backbone's graph.
 
-    Attributes
-    ----------
-    name : str
-        One of `ENGINES`.
-    precision : str
-        ``fp32``, ``bf16`` or ``int8``: the arithmetic it really uses.
-    cosine : float
-        Between its features and those of fp32, the worst of `BATCH` photographs; 1 for fp32.
+    `precision` is the arithmetic it really uses: ``fp32``, ``bf16`` or ``int8``; `cosine` the least between
+    its features and those of fp32 on `BATCH` photographs.
     """
 
     name: str

@@ -196,15 +196,7 @@ def _digests(paths: Sequence[Path]) -> tuple[dict[int, str], dict[int, Unreadabl
 
 @dataclass(frozen=True)
 class _Job:
-    """What there is to compute.
-
-    Attributes
-    ----------
-    paths, digests
-        The images, and their content's digests by place.
-    spaces, stores, missing
-        What to compute, where it is kept, and the digests that each store lacks.
-    """
+    """What there is to compute: images, their digests by place, spaces, stores, and what each store lacks."""
 
     paths: Sequence[Path]
     digests: dict[int, str]

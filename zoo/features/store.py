@@ -46,7 +46,7 @@ class FeatureStore:
     width : int
         Features an image.
     dtype : data type, optional
-        What they are kept as: float32, or float16 for half the bytes.
+        What they are kept as: float32, float16 for half the bytes, or uint8 for packed records.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class BlockStores:
         parts = [store.take(digests) for store in self.stores]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
-    def add(self, digests: Sequence[str], X: NDArray[np.float32]) -> None:
+    def add(self, digests: Sequence[str], X: NDArray[Any]) -> None:
         """Store rows, as :meth:`FeatureStore.add` does; each block where it is missing."""
         for store, part in zip(self.stores, np.split(X, self._ends[:-1], axis=1), strict=True):
             lacking = store.missing(digests)

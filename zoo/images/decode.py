@@ -82,17 +82,7 @@ Reduction = Callable[[int, int], int]
 
 
 class UnreadableImage(ImageError):
-    """An image that cannot be read, with the reason in a few words.
-
-    Parameters
-    ----------
-    name : str
-        The file at fault.
-    reason : str
-        Why, in a few words without a full stop; what a run lists under ``skipped``.
-    next_step : str
-        What to do about it, in one sentence.
-    """
+    """An image that cannot be read: its file, the reason in a few words, and what to do."""
 
     def __init__(self, name: str, reason: str, next_step: str) -> None:
         super().__init__(f"Cannot read the image {name}: {reason}.", next_step)
@@ -134,15 +124,10 @@ def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A decoded image, perhaps at a fraction of its file's size.
+    """A decoded upright RGB image, perhaps at a fraction of its file's size.
 
-    Attributes
-    ----------
-    image : PIL.Image.Image
-        Upright RGB.
-    box : (float, float, float, float)
-        Left, top, right and bottom of the picture in `image`. Half of 501 pixels is 250.5, for which
-        `image` has 251; knowing this keeps a resized image from shifting.
+    `box` is the left, top, right and bottom of the picture in it: half of 501 pixels is 250.5, for which the
+    image has 251; knowing this keeps a resized image from shifting.
     """
 
     image: Image.Image
@@ -150,15 +135,7 @@ class DecodedImage:
 
 
 class EncodedImage:
-    """An image file's content, decoded once for each scale that is asked for.
-
-    Parameters
-    ----------
-    content : bytes
-        The file's bytes.
-    name : str
-        What an error calls it.
-    """
+    """An image file's content, decoded once for each scale; `name` is what an error calls it."""
 
     def __init__(self, content: bytes, name: str) -> None:
         self._content = content
@@ -166,22 +143,9 @@ class EncodedImage:
         self._decoded: dict[int, DecodedImage] = {}
 
     def decode(self, reduction: Reduction | None = None) -> DecodedImage:
-        """Decode it.
+        """Decode it; a JPEG as many times smaller as `reduction` says of its upright width and height.
 
-        Parameters
-        ----------
-        reduction : callable, optional
-            Takes the upright width and height, returns how many times smaller the image may be: 1, 2,
-            4 or 8. Only a JPEG can be decoded at a fraction of its size.
-
-        Returns
-        -------
-        DecodedImage
-
-        Raises
-        ------
-        UnreadableImage
-            As by :func:`open_image`.
+        Raises UnreadableImage, as :func:`open_image` does.
         """
         factor = 1 if reduction is None else self._factor(reduction)
         if factor not in self._decoded:

@@ -4,16 +4,15 @@ Large JPEGs are decoded at a fraction of their sides where that is at least twic
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from zoo.images.decode import MAX_PIXELS, Box, DecodedImage, EncodedImage, UnreadableImage, read_file
+from zoo.images.decode import MAX_PIXELS, Box, UnreadableImage
 
 __all__ = ["REDUCED", "Preprocess", "raw_pixels", "raw_reduction"]
 
@@ -95,10 +94,6 @@ class Preprocess:
             std=_floats(config.get("std") or cls.std),
         )
 
-    def at_size(self, height: int, width: int) -> "Preprocess":
-        """Return the same preprocessing for another input size, in pixels."""
-        return replace(self, input_size=(height, width))
-
     @property
     def key(self) -> str:
         """A string that is equal for equal preprocessing, for cache keys."""
@@ -126,37 +121,6 @@ class Preprocess:
             1, 2, 4 or 8. It depends on nothing but the preprocessing and the picture's size.
         """
         return _reduction((width, height), self._resized_size(width, height))
-
-    def read(self, path: str | os.PathLike[str], zoom: float = 1.0) -> Image.Image:
-        """Read a file as an image no larger than is needed, to be kept and preprocessed or augmented later.
-
-        Parameters
-        ----------
-        path : path
-            An image file.
-        zoom : float, optional
-            How far augmentation zooms in: the short side keeps this many times the pixels that the evaluation
-            crop needs.
-
-        Returns
-        -------
-        PIL.Image.Image
-            Of mode ``RGB``; never enlarged.
-
-        Raises
-        ------
-        UnreadableImage
-            As by :func:`zoo.images.decode.open_image`.
-        """
-        needed = self.at_size(*(math.ceil(zoom * side) for side in self.input_size))
-        decoded: DecodedImage = EncodedImage(read_file(path), os.fspath(path)).decode(needed.reduction)
-        left, top, right, bottom = decoded.box
-        sides = right - left, bottom - top
-        factor = zoom * max(self.input_size) / self.crop_pct / min(sides)
-        if factor >= 1:
-            return decoded.image
-        width, height = (max(1, round(side * factor)) for side in sides)
-        return decoded.image.resize((width, height), Image.Resampling.BICUBIC, box=decoded.box)
 
     def __call__(self, image: Image.Image, box: Box | None = None) -> npt.NDArray[np.uint8]:
         """Resize and crop one image.
@@ -230,19 +194,10 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: tuple[int, ...]) ->
 
 
 def raw_pixels(image: Image.Image, box: Box | None = None) -> npt.NDArray[np.uint8]:
-    """Shrink a whole image to 32 x 32 pixels: what a classifier sees without a CNN.
+    """Shrink a whole RGB image to (32, 32, 3) uint8: what a classifier sees without a CNN.
 
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        Of mode ``RGB``, any size.
-    box : (float, float, float, float), optional
-        Where the picture lies in it, as in `DecodedImage`.
-
-    Returns
-    -------
-    ndarray of uint8, shape (32, 32, 3)
-        Each pixel the mean of the rectangle it covers; the aspect ratio is not kept.
+    Each pixel is the mean of the rectangle it covers; the aspect ratio is not kept. `box` is as in
+    `DecodedImage`.
     """
     return np.array(image.resize((32, 32), Image.Resampling.BOX, box=box))
 

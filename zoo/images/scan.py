@@ -17,15 +17,10 @@ _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True)
 class Scan:
-    """What lies below a folder.
+    """What is below a folder.
 
-    Attributes
-    ----------
-    files : tuple of Path
-        Every regular file (and every dangling link, which an opening will report), in natural order.
-    ignored : int
-        How many entries were passed over: litter, and things that are neither file nor folder.
-        A folder that is passed over counts once.
+    `files` are all regular files (and dangling links, which opening will report) in natural order, `ignored`
+    is how many entries were passed over: litter, and what is neither file nor folder. A folder counts once.
     """
 
     files: tuple[Path, ...]

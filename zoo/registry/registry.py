@@ -64,20 +64,7 @@ class Registry:
 
 
 def load_registry(extra: Path | None = None) -> Registry:
-    """Return our registry with the user's own laid over it.
-
-    Ours comes first, then the file ``$ZOO_REGISTRY`` names, then `extra`; where two have an entry of
-    the same name, the later one counts.
-
-    Parameters
-    ----------
-    extra : Path, optional
-        One more registry file.
-
-    Returns
-    -------
-    Registry
-        All entries.
+    """Return our registry, overridden by the file ``$ZOO_REGISTRY`` names, then by `extra`, name by name.
 
     Raises
     ------

@@ -33,22 +33,11 @@ def write_model_folder(
     config: Path | None,
     notes: dict[str, Any],
 ) -> None:
-    """Write ``config.json`` and ``model.safetensors`` for a weights file.
+    """Write ``config.json`` and ``model.safetensors`` for a weights file into an empty folder.
 
-    Parameters
-    ----------
-    folder : Path
-        An existing, empty folder.
-    weights : Path
-        A ``.safetensors`` file or a pickle, which is read with ``weights_only=True``.
-    architecture : str
-        timm's name of the network; unused if `config` is given.
-    keymap : str or None
-        How the file's names become timm's.
-    config : Path or None
-        The ``config.json`` that came with the weights, where that says what the network is.
-    notes : dict
-        What else ``config.json`` holds, at its top level.
+    The file is ``.safetensors``, or a pickle, which is read with ``weights_only=True``; `keymap` translates
+    its names to timm's. What the network is, `config`, the ``config.json`` that came with the weights, says,
+    or else `architecture`. `notes` are further entries of the configuration.
 
     Raises
     ------

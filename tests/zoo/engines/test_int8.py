@@ -53,7 +53,7 @@ def test_int8_is_close_and_says_how_close(small, int8):
     got = int8(pixels)
     assert (int8.name, int8.precision) == ("openvino", "int8")
     assert int8.cosine == pytest.approx(worst_cosine([got], [wanted]), abs=1e-6)
-    assert CLOSE_INT8 <= int8.cosine < 0.9999  # Were it closer, nothing would be in 8 bits.
+    assert CLOSE_INT8 <= int8.cosine < 0.99999  # Were it closer, nothing would be in 8 bits.
 
 
 def test_features_depend_on_the_image_alone(small, int8):
@@ -146,5 +146,4 @@ def test_bf16_is_not_mentioned(small):
 
 def test_convolutions_in_a_row_without_activations(random_backbone):
     """One's correction must not hide the next one's input."""
-    with pytest.raises(EngineError, match="int8 would lose too much"):  # it can be built and measured
-        build(random_backbone("test_efficientnet"), "openvino", "int8")
+    assert CLOSE_INT8 <= build(random_backbone("test_efficientnet"), "openvino", "int8").cosine < 0.99999

@@ -143,5 +143,5 @@ def test_labels_by_folder():
     root = Path("r")
     y, classes = labels_by_folder([root / "b/1", root / "a/x/2", root / "3", root / "b/4"], root)
     assert (y.tolist(), classes) == ([0, 1, -1, 0], ["b", "a"])
-    y, classes = labels_by_folder([root / "train/b/1", root / "val/a/2", root / "Test/b/3"], root)
+    y, classes = labels_by_folder([root / "train/b/1", root / "val/a/2", root / "Testing/b/3"], root)
     assert (y.tolist(), classes) == ([0, 1, 0], ["b", "a"])

@@ -191,25 +191,3 @@ def test_reducing_changes_no_error(monkeypatch):
     monkeypatch.setattr(images, "MAX_PIXELS", 1100 * 1100 - 1)
     with pytest.raises(UnreadableImage, match="larger than"):
         EncodedImage(content, "photo").decode(raw_reduction)
-
-
-# Reading for augmentation
-
-
-@pytest.mark.parametrize("size", [224, 448, 640])
-def test_a_picture_is_read_as_large_as_the_wanted_size_needs(tmp_path, size):
-    """And not as the network's own size needs, which is 224."""
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(jpeg(waves(3000, 2400)))
-    preprocess = Preprocess((224, 224)).at_size(size, size)
-    image = preprocess.read(path, zoom=1.5)
-    assert min(image.size) == round(1.5 * size / preprocess.crop_pct)
-    assert abs(image.width / image.height - 1.25) < 0.01
-    exact = preprocess(open_image(path)).astype(int)
-    assert np.abs(preprocess(image) - exact).mean() < 1.5
-
-
-def test_a_picture_is_never_enlarged_by_reading(tmp_path):
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(jpeg(waves(300, 200)))
-    assert Preprocess((224, 224)).read(path, zoom=1.5).size == (300, 200)

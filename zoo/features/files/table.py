@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from zoo.features.fill import Extraction
 from zoo.features.spaces import BackboneSpace
+from zoo.images.split_names import split_of
 
 __all__ = ["Table", "labels_by_folder"]
-
-_PARTS = frozenset({"train", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,13 @@ class Table:
 
 
 def labels_by_folder(paths: list[Path], root: Path) -> tuple[NDArray[np.int64], list[str]]:
-    """Label images by the folder they are in.
+    """Label images by their folders: indices into the classes, these in the order of their first image.
 
-    Parameters
-    ----------
-    paths : list of Path
-        Images below `root`.
-    root : Path
-        Their folder. Its first-level folders are the classes; where these are ``train``, ``val`` and
-        the like, the second-level ones are.
-
-    Returns
-    -------
-    y : (n,) int array
-        Indices into the classes; -1 for an image that is in no class folder.
-    classes : list of str
-        In the order of their first image.
+    The first-level folders of `root` are the classes; where these are ``train``, ``val`` and the like, the
+    second-level ones are. -1 is an image in no class folder.
     """
     places = [path.relative_to(root).parts[:-1] for path in paths]
-    parted = all(place[:1] and place[0].lower() in _PARTS for place in places)
+    parted = all(place[:1] and split_of(place[0]) for place in places)
     names = [place[1:2] if parted else place[:1] for place in places]
     classes = list(dict.fromkeys(name[0] for name in names if name))
     index = {name: i for i, name in enumerate(classes)}
