@@ -14,7 +14,16 @@ HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "openvino", "onnxrun
 #: The rooms from the ground up, as docs/architecture.md names them: a module imports from its own room and
 #: from those before it, nothing from those after it. Names of single modules stand for themselves.
 FLOORS = [
-    *("zoo.errors", "zoo.parallel", "zoo.progress", "zoo.cache", "zoo.registry", "zoo.images", "zoo.weights"),
+    *(
+        "zoo.errors",
+        "zoo.writing",
+        "zoo.parallel",
+        "zoo.progress",
+        "zoo.cache",
+        "zoo.registry",
+        "zoo.images",
+        "zoo.weights",
+    ),
     *("zoo.backbone", "zoo.engines", "zoo.features", "zoo.cli", "zoo.__main__", "zoo"),
     *(
         "finetune.errors",

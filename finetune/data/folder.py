@@ -10,9 +10,9 @@ import numpy as np
 from finetune.data.class_names import differing, match_classes, missing, plain_name
 from finetune.data.dataset import Dataset
 from finetune.data.notices import MAX_EXAMPLES, Notice
-from finetune.data.split_names import held_out_split, split_of
 from zoo.errors import DataError
 from zoo.images.scan import is_litter, natural_key, scan
+from zoo.images.split_names import held_out_split, split_of
 
 __all__ = ["read_folder"]
 

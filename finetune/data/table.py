@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from finetune.data.class_names import differing, match_classes, missing
 from finetune.data.dataset import Dataset, Skipped
-from finetune.data.split_names import held_out_split, split_of
 from zoo.errors import DataError
 from zoo.images.scan import natural_key
+from zoo.images.split_names import held_out_split, split_of
 
 __all__ = ["read_table"]
 

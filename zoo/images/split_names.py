@@ -1,6 +1,8 @@
-"""What people call the splits of a data set."""
+"""What people call the splits of a data set, for folders and for the column of a table alike."""
 
-__all__ = ["split_of"]
+from collections.abc import Iterable
+
+__all__ = ["held_out_split", "split_of"]
 
 _NAMES = {
     "train": ("train", "training", "trn"),
@@ -17,3 +19,8 @@ def split_of(name: str) -> str | None:
     ('val', None)
     """
     return _SPLITS.get(name.strip().casefold())
+
+
+def held_out_split(splits: Iterable[str]) -> str:
+    """Return which of the splits ``val`` and ``test`` is held out: ``test`` if there is one."""
+    return "test" if "test" in set(splits) else "val"

@@ -161,6 +161,8 @@ def test_the_run_of_a_hidden_layer_predicts(tmp_path, monkeypatch, capsys):
         "config.json",
         "head.safetensors",
         "model.safetensors",
+        "prediction_sets.json",
+        "unfamiliar.safetensors",
     ]
     assert main(["predict", "run", str(photos / "flower"), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

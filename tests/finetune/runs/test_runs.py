@@ -64,11 +64,15 @@ def test_the_record_has_the_promised_keys(tmp_path):
     record = json.loads((write(tmp_path / "run") / "run.json").read_text(encoding="utf-8"))
     assert record["schema"] == 1
     promised = {
-        "data": {"path", "n_images", "classes", "counts", "skipped", "ignored", "fingerprint"},
+        "data": {
+            *("path", "n_images", "classes", "counts", "skipped", "ignored", "notices", "copies"),
+            "fingerprint",
+        },
         "split": {"kind", "n_train", "n_test", "n_groups"},
         "test": {
             *("n", "accuracy", "ci95", "balanced_accuracy", "macro_f1"),
             *("log_loss", "ece", "confusion", "per_class", "ci_method", "n_groups", "n_effective"),
+            "without_copies",
         },
         "reference": {"raw_pixels_accuracy", "majority_accuracy"},
     }
