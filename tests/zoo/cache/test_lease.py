@@ -95,7 +95,8 @@ def test_without_locks_what_was_used_within_a_day_stays(empty_cache, monkeypatch
     Lease(new)
 
 
-def test_clearing_while_features_are_extracted(empty_cache, tmp_path, tiny, samples):
+@pytest.mark.parametrize("engine", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
+def test_clearing_while_features_are_extracted(engine, empty_cache, tmp_path, tiny, samples):
     whole = Image.open(samples / "china.jpg")
     paths = []
     for i in range(64):
@@ -103,7 +104,7 @@ def test_clearing_while_features_are_extracted(empty_cache, tmp_path, tiny, samp
         whole.crop((i, i, i + 64, i + 64)).save(paths[-1])
     code = f"""
 import hashlib, zoo
-X = zoo.extract("local-dir:{tiny.folder}", {paths!r}).X
+X = zoo.extract("local-dir:{tiny.folder}", {paths!r}, engine="{engine}").X
 print(hashlib.sha256(X.tobytes()).hexdigest())
 """
 

@@ -129,7 +129,7 @@ def test_all_stages_in_one_pass_equal_separate_passes(tiny, engine):
     together = BackboneSpace(tiny, engine, features="stages").split(
         build(tiny, engine, taps=tuple(taps.values()))(pixels)
     )
-    for name in ("last", "blocks.1:max", "blocks.4:avg"):
+    for name in ("last", "blocks.1:max"):
         alone = build(tiny, engine, taps=[taps[name]])(pixels)
         np.testing.assert_allclose(together[name], alone, rtol=0, atol=2e-6 * np.abs(alone).max())
 
