@@ -41,6 +41,8 @@ def test_a_run_holds_everything(photos, here):
         "metrics.jsonl",
         "model/config.json",
         "model/model.safetensors",
+        "model/prediction_sets.json",
+        "model/unfamiliar.safetensors",
         "predictions.csv",
         "report.html",
         "run.json",

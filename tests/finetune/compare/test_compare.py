@@ -69,6 +69,8 @@ def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
         "model/config.json",
         "model/head.safetensors",
         "model/model.safetensors",
+        "model/prediction_sets.json",
+        "model/unfamiliar.safetensors",
     ]
     lines = read_metrics(run.path)
     assert len(lines) == 8 * 3 * 2
