@@ -23,7 +23,7 @@ from finetune.experiment import Experiment, Request, data_name, prepare
 from finetune.method import Method
 from finetune.methods import make_method
 from finetune.runs.machine import environment
-from zoo.backbone import Backbone, load
+from zoo.backbone import Backbone
 from zoo.errors import WeightsError
 from zoo.parallel import threads
 from zoo.registry.registry import Registry
@@ -98,6 +98,8 @@ def compare(
 def _load(
     models: Sequence[str], registry: Registry | None, log: Callable[[str], None]
 ) -> tuple[list[Backbone], dict[str, str]]:
+    from zoo.backbone import load
+
     backbones, failed = [], {}
     faults: list[WeightsError] = []
     for name in dict.fromkeys(models):

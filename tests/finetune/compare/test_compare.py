@@ -77,7 +77,7 @@ def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
     assert {"k", "metric", "weights", "cv_accuracy", "cv_std"} <= lines[0].keys()
     page = (run.path / "report.html").read_text()
     assert "Accuracy over number of neighbours k" in page
-    assert page.count('class="bar"') == 8
+    assert page.count('class="mark') >= 8
 
 
 def test_timm_gives_the_svms_logits_without_us(photos, here):
@@ -164,23 +164,28 @@ def test_json_table_and_files(photos, here, capsys):
     assert "Advice:" in screen
 
 
+def computed(log):
+    """Names of the methods that were measured, from the lines that say so."""
+    return [line.partition(" ")[0].rstrip(":") for line in log if line.endswith(" s") and "%, " in line]
+
+
 def test_what_is_done_is_not_done_again(photos, here, monkeypatch):
     ask = {"methods": ["majority", "knn"], "repeats": 1, "n_folds": 3}
     first = compare(photos, **ask)
     said = []
     more = compare(photos, **{**ask, "methods": ["majority", "knn", "probe"]}, log=said.append)
-    assert [line.split()[0] for line in said] == ["probe"]
+    assert computed(said) == ["probe"]
     kept = {row.name: row for row in more.methods}
     assert all(kept[row.name] == row for row in first.methods)
     for change in ({"seed": 1}, {"repeats": 2}, {"n_folds": 4}):
         said.clear()
         compare(photos, **{**ask, **change}, log=said.append)
-        assert len(said) == 2
+        assert len(computed(said)) == 2
     said.clear()
     for path in (here / "runs/photos-compare/methods").iterdir():
         path.write_text("{")  # damaged
     compare(photos, **ask, log=said.append)
-    assert len(said) == 2
+    assert len(computed(said)) == 2
 
 
 def test_another_seed_another_split_and_one_seed_one_result(photos, here):
@@ -231,10 +236,10 @@ def test_results_of_other_versions_and_settings_are_computed_again(photos, here,
     ask = {"methods": ["majority"], "repeats": 0, "log": log.append}
     compare(photos, **ask)
     compare(photos, **ask)
-    assert len(log) == 1
+    assert computed(log) == ["majority"]
     monkeypatch.setattr("finetune.runs.machine.PACKAGES", ("finetune-zoo",))  # as if versions had changed
     compare(photos, **ask)
-    assert len(log) == 2
+    assert computed(log) == ["majority", "majority"]
 
 
 def test_engine_and_precision_reach_the_methods(photos, here, monkeypatch):
