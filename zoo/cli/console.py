@@ -50,7 +50,7 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     # A library's log message is one line for a person, not a log record.
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     # Images that are too large are refused by our own error; Pillow's warning adds nothing.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit", append=True)
     app.suppress_keyboard_interrupt = False  # Handled below, alike for both programs.
