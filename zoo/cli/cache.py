@@ -98,6 +98,10 @@ def clear(
         print(f"{_size(kept)} are in use by a running process and stay.", file=sys.stderr)
 
 
+#: What is stored of images besides a network's features: the first key of its identity.
+_OTHER = ("pixels", "statistics", "keypoints", "compared")
+
+
 def _confirmed(size: int) -> bool:
     from zoo.cache.folders import CacheError
 
@@ -112,7 +116,7 @@ def _rows(items: "list[Item]") -> list[dict[str, Any]]:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for item in items:
         about = item.about
-        what = item.network or ("pixels" if "pixels" in about else None)
+        what = item.network or next((key for key in _OTHER if key in about), None)
         layers = ", ".join(about.get("layers", ())) or None
         key = (item.kind, what, about.get("precision"), layers)
         row = rows.setdefault(
