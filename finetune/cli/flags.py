@@ -100,19 +100,9 @@ class DataFlags:
 
     def request(self, *models: str) -> Request:
         """Return the request that these flags make."""
-        return Request(
-            self.data,
-            models,
-            self.seed,
-            self.group_by,
-            self.folds,
-            self.strict,
-            self.engine,
-            self.precision,
-            self.labels,
-            self.keep_masks,
-            self.copies,
-        )
+        values = self.arguments()
+        del values["registry"]
+        return Request(models=models, n_folds=values.pop("folds"), **values)
 
     def arguments(self) -> dict[str, Any]:
         """Return the flags as keyword arguments of :func:`finetune.fit`."""
