@@ -347,6 +347,7 @@ def test_ants_and_bees_cannot_be_ranked_by_two_images(here):
     assert min(row.test.accuracy for row in found.methods[:3]) >= 0.93
 
 
+@pytest.mark.slow
 @needs_photographs
 def test_sign_digits(here):
     found = compare(SHARED / "sign-digits", methods=["knn", "svm", "probe"], repeats=0, out="out")

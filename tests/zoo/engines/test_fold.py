@@ -50,7 +50,12 @@ def test_only_what_can_be_folded_is():
 
 @pytest.mark.parametrize(
     ("architecture", "folded"),
-    [("test_resnet", 15), ("test_efficientnet", 13), ("mobilenetv3_small_050", 34), ("test_convnext", 0)],
+    [
+        ("test_resnet", 15),
+        ("test_efficientnet", 13),
+        ("test_convnext", 0),
+        pytest.param("mobilenetv3_small_050", 34, marks=pytest.mark.slow),
+    ],
 )
 def test_folding_changes_nothing_but_rounding(random_backbone, architecture, folded):
     network = copy.deepcopy(random_backbone(architecture).module).double()
