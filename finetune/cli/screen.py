@@ -100,10 +100,13 @@ def print_run(run: Run, console: Console) -> None:
 
 def reliance(run: Run) -> str:
     """Return in a sentence or two what a user may rely on."""
+    from finetune.trust import Knowledge
+
     best = run.test.without_copies or run.test
     lo, hi = best.ci95
     text = f"On images like these, expect an accuracy of {lo:.0%} to {hi:.0%}."
-    if not (run.path / "model" / "prediction_sets.json").exists():
+    sets = Knowledge.load(run.path / "model").sets
+    if sets is None or max(sets.thresholds, default=0.0) < 0.95:
         return text
     return (
         f"{text} `predict --coverage 0.95` names the classes among which the right one is 95 times in 100; "

@@ -71,14 +71,15 @@ def apply_copies(dataset: Dataset, copies: Copies, mode: str) -> Grouped:
         dataset = dataset.subset(kept)
     if not copies.pairs:
         return Grouped(dataset.noting(*notices), kept, copies, [])
-    dataset = dataset.noting(*notices, *_notices(dataset, copies, mode))
+    groups, warnings = _without_lumps(dataset, copies)
+    together = mode != "ignore" and not warnings
+    dataset = dataset.noting(*notices, *_notices(dataset, copies, together))
     if mode == "ignore":
         warning = (
             f"{copies.n_images:,} images have copies, and --copies ignore lets them be on both sides of a "
             "split or fold: accuracies may be too good."
         )
         return Grouped(dataset, kept, copies, [warning])
-    groups, warnings = _without_lumps(dataset, copies)
     return Grouped(replace(dataset, groups=_joined(dataset, groups)), kept, copies, warnings)
 
 
@@ -151,16 +152,17 @@ def _joined(dataset: Dataset, groups: NDArray[np.int64]) -> NDArray[np.str_] | N
     return np.array([first_of[int(label)] for label in labels])
 
 
-def _notices(dataset: Dataset, copies: Copies, mode: str) -> list[Notice]:
+def _notices(dataset: Dataset, copies: Copies, together: bool) -> list[Notice]:
     names, sizes = dataset.names, np.bincount(copies.groups)
     order = [i for i in np.argsort(-sizes[copies.groups], kind="stable") if sizes[copies.groups[i]] > 1]
-    kept = "" if mode == "ignore" else "They are kept together in every split and fold."
+    kept = "They are kept together in every split and fold." if together else ""
     found = [
         Notice.about(
             "copies",
             [names[i] for i in order],
             "image is a copy",
-            f"images are copies or further pictures of one thing, in {copies.n_groups:,} groups",
+            f"images are copies or further images of one thing, in {copies.n_groups:,} "
+            f"group{'s' if copies.n_groups > 1 else ''}",
             kept,
         )
     ]
