@@ -22,7 +22,7 @@ _SEARCHED = 240
 SIDE = 160
 _MOST = 400
 #: Of so many, the most telling ones, the mirror image is described too.
-MIRRORED = 200
+MIRRORED = 100
 _FOUND = 600  # before they are thinned out where they are dense
 _LEVELS, _STEP = 6, 1.25  # scales at which they are found
 _CELLS = 8
@@ -63,7 +63,7 @@ class Keypoints:
         Of the keypoints, right and down from the middle of the first pixel of `grey`.
     plain : (k, 32) uint8 array
         What they look like, 256 bits each. The most telling ones first.
-    mirrored : (min(k, 200), 32) uint8 array
+    mirrored : (min(k, 100), 32) uint8 array
         What the first of them look like in the picture's mirror image (left to right).
     drawing : bool
         Whether it is a drawing (or a form, a chart, a screenshot): a few shades make up most of the picture,

@@ -39,7 +39,7 @@ _BLUR = 2.0  # pixels; what is coarser is light and shade, alike in many picture
 _WINDOW = 15  # pixels a side
 _CONTRAST = 1.5  # grey levels; a window with less has no detail
 _SAME = 0.5  # correlation from which a window shows the same
-_LIKELY = 0.3  # correlation of all detail from which windows are compared; copies have 0.45 at least
+_LIKELY = 0.3  # correlation of all detail from which windows are compared; copies have 0.5 at least
 
 # Deciding. docs/copies.md has the distributions that these were chosen from.
 _AGREE = 0.7
@@ -113,9 +113,9 @@ def _overlays(a: Keypoints, b: Keypoints, orientation: int) -> Iterator[Overlay]
     height, width = b.grey.shape
     ways: tuple[bool, ...] = (False, True)
     if orientation >= 0:
-        whole = np.ascontiguousarray(orient(a.grey, orientation))
-        laid = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
-        yield from _overlay(laid, b.grey, np.ones((height, width), bool), 0, False, drawings)
+        laid = _scaled(np.ascontiguousarray(orient(a.grey, orientation)), width, height)
+        if _likeness(laid, b.grey) >= _LIKELY:
+            yield _overlay(laid, b.grey, np.ones((height, width), bool), 0, False, drawings)
         # Each of the three turns a picture into its mirror image.
         ways = (sum(ORIENTATIONS[orientation]) % 2 == 1,)
     for mirrored in ways:
@@ -123,10 +123,10 @@ def _overlays(a: Keypoints, b: Keypoints, orientation: int) -> Iterator[Overlay]
         if move is None:
             continue
         grey = np.ascontiguousarray(a.grey[:, ::-1]) if mirrored else a.grey
-        laid = np.asarray(cv2.warpAffine(grey, move, (width, height), borderMode=cv2.BORDER_REPLICATE))
+        moved = cv2.warpAffine(grey, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         covered = cv2.warpAffine(np.ones(grey.shape, np.float32), move, (width, height)) > 0.99
         if covered.mean() >= _LEAST_OVERLAP:
-            yield from _overlay(laid, b.grey, covered, inliers, mirrored, drawings)
+            yield _overlay(np.asarray(moved, np.uint8), b.grey, covered, inliers, mirrored, drawings)
 
 
 def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float64] | None, int]:
@@ -159,32 +159,40 @@ def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float6
 
 
 def _overlay(
-    a: NDArray[Any],
+    a: NDArray[np.uint8],
     b: NDArray[np.uint8],
     covered: NDArray[np.bool_],
     inliers: int,
     mirrored: bool,
     drawings: bool,
-) -> Iterator[Overlay]:
-    """Compare two pictures of one size where both are known; nothing where they are plainly different."""
-    detail_a, detail_b = _detail(a), _detail(b)
-    if _likeness(detail_a, detail_b, covered) < _LIKELY:
-        return
-    agree, median = _agreement(detail_a, detail_b, covered)
+) -> Overlay:
+    """Compare two pictures of one size where both are known."""
+    agree, median = _agreement(_detail(a, _BLUR), _detail(b, _BLUR), covered)
     shades = _correlation(a[covered].astype(np.float32), b[covered].astype(np.float32))
-    yield Overlay(inliers, mirrored, agree, median, shades, drawings)
+    return Overlay(inliers, mirrored, agree, median, shades, drawings)
 
 
-def _likeness(a: NDArray[np.float32], b: NDArray[np.float32], covered: NDArray[np.bool_]) -> float:
-    """Correlation of all detail, none of it counting more than twice its mean, as a watermark would."""
-    a, b = a[covered], b[covered]
-    limit_a, limit_b = 2 * float(np.abs(a).mean()), 2 * float(np.abs(b).mean())
-    return _correlation(np.clip(a, -limit_a, limit_a), np.clip(b, -limit_b, limit_b))
+def _likeness(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Correlation of the detail of two pictures, at half their size, which tells most that differ.
+
+    No detail counts for more than twice the mean: a watermark must not outweigh all else.
+    """
+    details = []
+    for picture in (a, b):
+        height, width = picture.shape
+        detail = _detail(_scaled(picture, max(width // 2, 1), max(height // 2, 1)), _BLUR / 2)
+        limit = 2 * float(np.abs(detail).mean())
+        details.append(np.clip(detail, -limit, limit).ravel())
+    return _correlation(*details)
 
 
-def _detail(grey: NDArray[Any]) -> NDArray[np.float32]:
+def _scaled(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _detail(grey: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
     values = grey.astype(np.float32)
-    return values - cv2.GaussianBlur(values, (0, 0), _BLUR)
+    return values - cv2.GaussianBlur(values, (0, 0), blur)
 
 
 def _agreement(
