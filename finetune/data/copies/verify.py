@@ -42,7 +42,7 @@ _SAME = 0.5  # correlation from which a window shows the same
 _LIKELY = 0.3  # correlation of all detail from which windows are compared; copies have 0.5 at least
 
 # Deciding. docs/copies.md has the distributions that these were chosen from.
-_AGREE = 0.7
+_AGREE, _SURE = 0.7, 0.8
 _AGREE_COVERED, _MEDIAN_COVERED = 0.4, 0.9
 _AGREE_DRAWINGS, _SHADES_DRAWINGS = 0.985, 0.97
 
@@ -91,7 +91,12 @@ def compare(a: Keypoints, b: Keypoints, orientation: int = -1) -> Overlay | None
         The first that shows one thing twice: as it is, then by keypoints, plain or mirrored (both where no
         orientation is named). None if there is none.
     """
-    return next((overlay for overlay in _overlays(a, b, orientation) if _is_copy(overlay)), None)
+    for overlay in _overlays(a, b, orientation):
+        # Keypoints that barely bring the pictures together must do so in both directions.
+        sure = overlay.inliers == 0 or overlay.agree >= _SURE
+        if _is_copy(overlay) and (sure or any(_is_copy(back) for back in _overlays(b, a, -1))):
+            return overlay
+    return None
 
 
 def _is_copy(overlay: Overlay) -> bool:
