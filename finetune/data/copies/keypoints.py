@@ -167,9 +167,8 @@ def _places(points: Sequence[cv2.KeyPoint]) -> NDArray[np.float32]:
 def _spread(points: Sequence[cv2.KeyPoint], shape: tuple[int, int]) -> list[cv2.KeyPoint]:
     """Take the strongest of each cell of a grid in turn: a text must not have all keypoints for itself."""
     places = _places(points)
-    order = np.lexsort(
-        ([p.octave for p in points], places[:, 1], places[:, 0], [-p.response for p in points])
-    )
+    octaves, weakness = np.array([(p.octave, -p.response) for p in points], float).reshape(-1, 2).T
+    order = np.lexsort((octaves, places[:, 1], places[:, 0], weakness))
     columns, rows = (places[order] * _CELLS / (shape[1], shape[0])).astype(np.int64).T
     cells = rows * _CELLS + columns
     by_cell = np.argsort(cells, kind="stable")

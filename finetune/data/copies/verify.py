@@ -13,7 +13,6 @@ made on detail: what is left of the pictures without their coarse light and shad
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
