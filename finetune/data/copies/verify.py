@@ -146,7 +146,7 @@ def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float6
         matched = distances[:, 0] < _RATIO * distances[:, 1]
         if np.count_nonzero(matched) < least:
             return None, 0
-        places = a.places[:wanted][matched]
+        places = a.places[: len(first)][matched]
         if mirrored:
             places = np.stack([a.grey.shape[1] - 1 - places[:, 0], places[:, 1]], axis=1)
         move, inliers = cv2.estimateAffinePartial2D(
