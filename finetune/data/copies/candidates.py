@@ -21,11 +21,11 @@ __all__ = ["ORIENTATIONS", "Candidates", "candidates", "orient", "signatures"]
 ORIENTATIONS = tuple((t, v, h) for t in (False, True) for v in (False, True) for h in (False, True))
 
 # Cosine of features from which two images are near, and how many an image may have.
-_FEATURES, _MOST_BY_FEATURES = 0.80, 6
+_FEATURES, _MOST_BY_FEATURES = 0.80, 4
 # Correlation of low frequencies: of the whole pictures in any orientation, and of one picture with the
 # middle of the other.
-_WHOLE, _MOST_BY_WHOLE = 0.80, 3
-_MIDDLE, _MOST_BY_MIDDLE = 0.85, 2
+_WHOLE, _MOST_BY_WHOLE = 0.80, 2
+_MIDDLE, _MOST_BY_MIDDLE = 0.85, 1
 # The middle has this share of the sides: between crops of 5% and of 10% a side.
 _MIDDLE_SIDE = 0.85
 _FREQUENCIES = 8
@@ -65,7 +65,7 @@ def candidates(X: NDArray[np.float32], pixels: NDArray[np.float32]) -> Candidate
     Returns
     -------
     Candidates
-        At most 11 pairs for each image. Memory: a copy of `X` and some blocks of 512 x n numbers.
+        At most 8 pairs for each image. Memory: a copy of `X` and some blocks of 512 x n numbers.
     """
     U = _unit(X)
     whole, middle = signatures(pixels)

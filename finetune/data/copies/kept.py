@@ -23,9 +23,9 @@ from zoo.progress import progress
 
 __all__ = ["KeptKeypoints", "KeptResults", "Result", "same_pixels"]
 
-# Records written at a time; images held in memory while pairs are compared (60 kB each).
+# Records written at a time; images held in memory while pairs are compared (50 kB each).
 _BATCH = 256
-_HELD = 1024
+_HELD = 2048
 
 
 class KeptKeypoints:
@@ -84,7 +84,7 @@ class Result:
     kind : str
         ``pixels``, ``scene``, or empty where they are no copies.
     score : float
-        Share of the detail that is the same.
+        Share of the detail that is the same; 0 where they are no copies.
     """
 
     kind: str

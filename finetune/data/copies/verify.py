@@ -4,32 +4,33 @@ Where the pictures are alike as a whole, one is turned or mirrored and laid over
 matching keypoints say how it has to be moved, turned and scaled (RANSAC, Fischler and Bolles 1981); OpenCV's
 draws with a fixed seed of its own (opencv/opencv#24835), so that a pair always has the same result.
 
+Most pairs that are looked at are no copies, so that each way of laying one over the other is tried with
+little first: few keypoints, and the correlation of all detail at once.
+
 Keypoints alone take two pictures of a kind (two hands, two radiographs) for one scene. So the decision is
 made on detail: what is left of the pictures without their coarse light and shade.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.data.copies.candidates import orient
-from finetune.data.copies.keypoints import SIDE, Keypoints
+from finetune.data.copies.candidates import ORIENTATIONS, orient
+from finetune.data.copies.keypoints import MIRRORED, SIDE, Keypoints
 
-__all__ = ["METHOD", "Overlay", "compare", "is_copy"]
+__all__ = ["METHOD", "Overlay", "compare"]
 
 #: What a result depends on besides the two images, for cache keys. Raise the number when the code changes.
-METHOD = "overlay, ORB similarity, detail, 1"
+METHOD = "overlay, ORB similarity in two passes, detail, 2"
 
-# Finding out how one picture lies on the other.
-_ASKED = 200  # keypoints of the first picture that are looked for among all of the second
+# Finding out how one picture lies on the other: keypoints of the first picture that are looked for, among how
+# many of the second; how many have to follow one similarity; and the most that RANSAC draws.
+_PASSES = ((50, 300, 5, 100), (MIRRORED, 400, 10, 500))
 _RATIO = 0.8  # Lowe 2004: a match is nearer than the second nearest by this factor
 _PIXELS = 3 * SIDE / 320  # how far an inlier may be off
-_ITERATIONS = 500
-_LEAST_INLIERS = 10
 _LEAST_OVERLAP = 0.3
 
 # Comparing detail.
@@ -37,9 +38,10 @@ _BLUR = 2.0  # pixels; what is coarser is light and shade, alike in many picture
 _WINDOW = 15  # pixels a side
 _CONTRAST = 1.5  # grey levels; a window with less has no detail
 _SAME = 0.5  # correlation from which a window shows the same
+_LIKELY = 0.3  # correlation of all detail from which windows are compared; copies have 0.5 at least
 
 # Deciding. docs/copies.md has the distributions that these were chosen from.
-_AGREE = 0.7
+_AGREE, _SURE = 0.7, 0.8
 _AGREE_COVERED, _MEDIAN_COVERED = 0.4, 0.9
 _AGREE_DRAWINGS, _SHADES_DRAWINGS = 0.985, 0.97
 
@@ -72,19 +74,6 @@ class Overlay:
     drawings: bool
 
 
-def is_copy(overlay: Overlay) -> bool:
-    """Decide whether an overlay shows one thing twice.
-
-    Photographs: most of the detail is the same; or, where the frame is too, much of the detail is, and that
-    nearly perfectly: a watermark covers the rest. Drawings of a kind share whole outlines (faces, flags, the
-    template of a form), so nearly everything must be the same.
-    """
-    if overlay.drawings:
-        return overlay.agree >= _AGREE_DRAWINGS and overlay.shades >= _SHADES_DRAWINGS
-    covered = overlay.inliers == 0 and overlay.agree >= _AGREE_COVERED and overlay.median >= _MEDIAN_COVERED
-    return overlay.agree >= _AGREE or covered
-
-
 def compare(a: Keypoints, b: Keypoints, orientation: int = -1) -> Overlay | None:
     """Lay one picture over another, in the ways in which they may show one thing.
 
@@ -98,63 +87,83 @@ def compare(a: Keypoints, b: Keypoints, orientation: int = -1) -> Overlay | None
     Returns
     -------
     Overlay or None
-        The first that is a copy (as it is, then by keypoints, then mirrored), else that of most agreement;
-        None if there is no way to lay one over the other.
+        The first that shows one thing twice: as it is, then by keypoints, plain or mirrored (both where no
+        orientation is named). None if there is none.
     """
-    best = None
     for overlay in _overlays(a, b, orientation):
-        if is_copy(overlay):
+        # Keypoints that barely bring the pictures together must do so in both directions.
+        sure = overlay.inliers == 0 or overlay.agree >= _SURE
+        if _is_copy(overlay) and (sure or any(_is_copy(back) for back in _overlays(b, a, -1))):
             return overlay
-        if best is None or overlay.agree > best.agree:
-            best = overlay
-    return best
+    return None
+
+
+def _is_copy(overlay: Overlay) -> bool:
+    """Decide whether an overlay shows one thing twice.
+
+    Photographs: most of the detail is the same; or, where the frame is too, much of the detail is, and that
+    nearly perfectly: a watermark covers the rest. Drawings of a kind share whole outlines (faces, flags, the
+    template of a form), so nearly everything must be the same.
+    """
+    if overlay.drawings:
+        return overlay.agree >= _AGREE_DRAWINGS and overlay.shades >= _SHADES_DRAWINGS
+    covered = overlay.inliers == 0 and overlay.agree >= _AGREE_COVERED and overlay.median >= _MEDIAN_COVERED
+    return overlay.agree >= _AGREE or covered
 
 
 def _overlays(a: Keypoints, b: Keypoints, orientation: int) -> Iterator[Overlay]:
     """Lay one picture over the other in each way that there is, none before it is asked for."""
     drawings = a.drawing and b.drawing
+    height, width = b.grey.shape
+    ways: tuple[bool, ...] = (False, True)
     if orientation >= 0:
-        height, width = b.grey.shape
-        whole = np.ascontiguousarray(orient(a.grey, orientation))
-        laid = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
-        yield _overlay(np.asarray(laid), b.grey, np.ones((height, width), bool), 0, False, drawings)
-    for mirrored in (False, True):
+        laid = _scaled(np.ascontiguousarray(orient(a.grey, orientation)), width, height)
+        if _likeness(laid, b.grey) >= _LIKELY:
+            yield _overlay(laid, b.grey, np.ones((height, width), bool), 0, False, drawings)
+        # Each of the three turns a picture into its mirror image.
+        ways = (sum(ORIENTATIONS[orientation]) % 2 == 1,)
+    for mirrored in ways:
         move, inliers = _move(a, b, mirrored)
         if move is None:
             continue
-        height, width = b.grey.shape
         grey = np.ascontiguousarray(a.grey[:, ::-1]) if mirrored else a.grey
-        laid = cv2.warpAffine(grey, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.warpAffine(grey, move, (width, height), borderMode=cv2.BORDER_REPLICATE)
         covered = cv2.warpAffine(np.ones(grey.shape, np.float32), move, (width, height)) > 0.99
         if covered.mean() >= _LEAST_OVERLAP:
-            yield _overlay(np.asarray(laid), b.grey, covered, inliers, mirrored, drawings)
+            yield _overlay(np.asarray(moved, np.uint8), b.grey, covered, inliers, mirrored, drawings)
 
 
 def _move(a: Keypoints, b: Keypoints, mirrored: bool) -> tuple[NDArray[np.float64] | None, int]:
     """The similarity that brings the first picture's keypoints to the second's, and how many follow it."""
-    if min(len(a.places), len(b.places)) < _LEAST_INLIERS:
-        return None, 0
-    first = (a.mirrored if mirrored else a.plain)[:_ASKED]
-    distances, nearest = cv2.batchDistance(first, b.plain, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2)
-    matched = distances[:, 0] < _RATIO * distances[:, 1]
-    if np.count_nonzero(matched) < _LEAST_INLIERS:
-        return None, 0
-    places = a.places[:_ASKED][matched]
-    if mirrored:
-        places = np.stack([a.grey.shape[1] - 1 - places[:, 0], places[:, 1]], axis=1)
-    move, inliers = cv2.estimateAffinePartial2D(
-        places,
-        b.places[nearest[matched, 0]],
-        method=cv2.RANSAC,
-        ransacReprojThreshold=_PIXELS,
-        maxIters=_ITERATIONS,
-    )
-    count = 0 if move is None else int(np.count_nonzero(inliers))
-    return (np.asarray(move, np.float64), count) if count >= _LEAST_INLIERS else (None, 0)
+    move, count = None, 0
+    for wanted, among, least, draws in _PASSES:
+        if min(len(a.places), len(b.places)) < least:
+            return None, 0
+        first = (a.mirrored if mirrored else a.plain)[:wanted]
+        distances, nearest = cv2.batchDistance(
+            first, b.plain[:among], cv2.CV_32S, normType=cv2.NORM_HAMMING, K=2
+        )
+        matched = distances[:, 0] < _RATIO * distances[:, 1]
+        if np.count_nonzero(matched) < least:
+            return None, 0
+        places = a.places[: len(first)][matched]
+        if mirrored:
+            places = np.stack([a.grey.shape[1] - 1 - places[:, 0], places[:, 1]], axis=1)
+        move, inliers = cv2.estimateAffinePartial2D(
+            places,
+            b.places[nearest[matched, 0]],
+            method=cv2.RANSAC,
+            ransacReprojThreshold=_PIXELS,
+            maxIters=draws,
+        )
+        count = 0 if move is None else int(np.count_nonzero(inliers))
+        if count < least:
+            return None, 0
+    return np.asarray(move, np.float64), count
 
 
 def _overlay(
-    a: NDArray[Any],
+    a: NDArray[np.uint8],
     b: NDArray[np.uint8],
     covered: NDArray[np.bool_],
     inliers: int,
@@ -162,14 +171,32 @@ def _overlay(
     drawings: bool,
 ) -> Overlay:
     """Compare two pictures of one size where both are known."""
-    agree, median = _agreement(_detail(a), _detail(b), covered)
+    agree, median = _agreement(_detail(a, _BLUR), _detail(b, _BLUR), covered)
     shades = _correlation(a[covered].astype(np.float32), b[covered].astype(np.float32))
     return Overlay(inliers, mirrored, agree, median, shades, drawings)
 
 
-def _detail(grey: NDArray[Any]) -> NDArray[np.float32]:
+def _likeness(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Correlation of the detail of two pictures, at half their size, which tells most that differ.
+
+    No detail counts for more than twice the mean: a watermark must not outweigh all else.
+    """
+    details = []
+    for picture in (a, b):
+        height, width = picture.shape
+        detail = _detail(_scaled(picture, max(width // 2, 1), max(height // 2, 1)), _BLUR / 2)
+        limit = 2 * float(np.abs(detail).mean())
+        details.append(np.clip(detail, -limit, limit).ravel())
+    return _correlation(*details)
+
+
+def _scaled(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _detail(grey: NDArray[np.uint8], blur: float) -> NDArray[np.float32]:
     values = grey.astype(np.float32)
-    return values - cv2.GaussianBlur(values, (0, 0), _BLUR)
+    return values - cv2.GaussianBlur(values, (0, 0), blur)
 
 
 def _agreement(
