@@ -145,7 +145,7 @@ def _fold_difference(a: MethodResult, b: MethodResult) -> tuple[Difference, int]
 
 
 def _disagrees(pair: Pair) -> bool:
-    """Whether the folds see a difference where the held-out images see none, or see the opposite one."""
+    """Whether the folds show a difference that the held-out images do not show, or the opposite one."""
     if pair.folds is None or pair.folds.p_holm > LEVEL:
         return False
     return not pair.different or pair.folds.difference < 0

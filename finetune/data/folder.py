@@ -135,7 +135,7 @@ def _read_split(root: Path, labels: str) -> _Split:
 
 
 def _class_of(inner: str, labels: str) -> str:
-    """The class of an image from the folder it is in, as seen from the split's."""
+    """The class of an image from the folder it is in, relative to the split's."""
     if labels == "path":
         return inner
     return inner.split("/")[0 if labels == "top" else -1]

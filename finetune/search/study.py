@@ -1,4 +1,4 @@
-"""The search itself: optuna draws, prunes and keeps the trials.
+"""The search itself: optuna draws, prunes and stores the trials.
 
 There are three stages, each an optuna study: the method's defaults and then drawn options are trained outside
 the first fold; the best of both are cross-validated on more folds, and these decide. The studies lie in one

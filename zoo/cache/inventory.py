@@ -66,7 +66,7 @@ class Item:
 
 
 def inventory() -> list[Item]:
-    """Return what is kept, kind by kind, the most recently used first."""
+    """Return what the cache holds, kind by kind, the most recently used first."""
     found = []
     for kind, pattern in KINDS.items():
         items = []

@@ -263,7 +263,7 @@ def _reduce(image: Image.Image, factor: int) -> tuple[float, float]:
 
 
 def _upright_box(sides: tuple[float, float], size: tuple[int, int], orientation: int) -> Box:
-    """Where a picture of some sides, in the file's top left corner, lies in the upright image."""
+    """Where an image of some sides, in the file's top left corner, lies in the upright image."""
     width, height = sides[::-1] if orientation in _LYING else sides
     left = size[0] - width if orientation in _FROM_RIGHT else 0
     top = size[1] - height if orientation in _FROM_BELOW else 0

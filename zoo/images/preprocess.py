@@ -194,7 +194,7 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: tuple[int, ...]) ->
 
 
 def raw_pixels(image: Image.Image, box: Box | None = None) -> npt.NDArray[np.uint8]:
-    """Shrink a whole RGB image to (32, 32, 3) uint8: what a classifier sees without a CNN.
+    """Shrink a whole RGB image to (32, 32, 3) uint8: the input of a classifier without a CNN.
 
     Each pixel is the mean of the rectangle it covers; the aspect ratio is not kept. `box` is as in
     `DecodedImage`.
