@@ -1,7 +1,7 @@
-"""Writes the parts of the docs that follow from the code: transcripts, map of modules, table of options.
+"""Write the parts of the docs that follow from the code: transcripts, map of modules, table of options.
 
-``make transcripts`` runs all three. A test compares the map and the table with what this would write, and the
-transcripts' shape with what the commands print.
+``make transcripts`` writes all three. A test compares the map and the table with what this would write, and
+the shape of the transcripts with what the commands print.
 """
 
 import ast
@@ -9,20 +9,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parents[1]
 
 #: A block that is generated: everything between these two comments.
 _BLOCK = "<!-- generated: {0} -->\n{1}<!-- end -->"
 
-_TRANSCRIPT = re.compile(r"<!-- transcript: (.+?) -->\n```console\n(\$ .+?\n)(.*?)```", re.DOTALL)
+_TRANSCRIPT = re.compile(r"(<!-- transcript: (.+?) -->\n```console\n\$ .+?\n)(.*?)```", re.DOTALL)
 
 
 def main() -> None:
     """Rewrite everything."""
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]):
         old = path.read_text(encoding="utf-8")
-        new = _TRANSCRIPT.sub(lambda m: m[0].replace(m[3], output_of(m[1]), 1) if m[3] else m[0], old)
+        new = _TRANSCRIPT.sub(lambda m: f"{m[1]}{output_of(m[2])}```", old)
         for name, make in GENERATED.items():
             new = with_block(new, name, make())
         if new != old:
@@ -32,14 +33,15 @@ def main() -> None:
 
 def transcripts(text: str) -> list[tuple[str, str]]:
     """Return the command and the output of every transcript in a text."""
-    return [(m[1], m[3]) for m in _TRANSCRIPT.finditer(text)]
+    return [(m[2], m[3]) for m in _TRANSCRIPT.finditer(text)]
 
 
 def output_of(command: str) -> str:
-    """Run a command as a reader would and return what it prints on standard output."""
+    """Run a command in an empty folder, as in a fresh checkout, and return its standard output."""
     words = command.split()
     words[0] = str(Path(sys.executable).with_name(words[0]))
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    with TemporaryDirectory() as folder:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
     return "\n".join(line.rstrip() for line in done.stdout.splitlines()) + "\n"
 
 

@@ -14,4 +14,4 @@ class OptionError(ZooError):
 
 
 class TrainingError(ZooError):
-    """A training that cannot go on, or a network that cannot be trained in the way asked for."""
+    """A training that cannot go on, or a network that cannot be trained as requested."""

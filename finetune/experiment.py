@@ -192,7 +192,7 @@ class Experiment:
         return self.images(self.inputs(method, backbone), self.split.test)
 
     def repeated_folds(self, repeats: int) -> Folds:
-        """Return folds of the training images, dealt several times; the first are `folds`."""
+        """Return folds of the training images, repeated with other draws; the first are `folds`."""
         from finetune.data.split import folds
 
         rows = self.split.train
@@ -304,7 +304,7 @@ def prepare(
 def _noticed(
     dataset: Dataset, statistics: NDArray[np.float32], keep_masks: bool
 ) -> tuple[Dataset, NDArray[np.int64]]:
-    """Leave out masks that only their pixels give away, and say which images stand out; and what is left."""
+    """Leave out masks that are found by their pixels, and report unusual images; return what remains."""
     import numpy as np
 
     from finetune.data.masks import masks_by_colours, without_masks

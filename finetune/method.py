@@ -46,7 +46,7 @@ class Images:
     labels : (n,) int array
         Class indices.
     X : (n, d) float32 array
-        What the method asks for: features of the frozen backbone, or pixels.
+        What the method needs: features of the frozen backbone, or pixels.
     groups : (n,) array or None
         Images of one group show one thing and never straddle a split or a fold.
     """

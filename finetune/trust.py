@@ -1,4 +1,4 @@
-"""What to know before trusting a run's number, and what its predictions will know of themselves.
+"""What to know before trusting a run's number, and what predictions need for their reliability.
 
 The held-out images are evaluated here, once. Beside their accuracy: that without held-out images that have a
 copy in training, whether training and held-out images are of different kinds, whether cross-validated and
@@ -41,7 +41,7 @@ __all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "shift"]
 #: Cross-validated and held-out accuracy contradict each other below this p-value.
 LEVEL = 0.01
 
-#: Fewer held-out images, or groups of them, than this say little.
+#: Fewer held-out images, or groups of them, than this are too few for a reliable estimate.
 FEW = 100
 
 
@@ -107,7 +107,7 @@ def held_out_with_copy(experiment: Experiment) -> NDArray[np.bool_]:
 
 
 def shift(experiment: Experiment) -> Shift | None:
-    """Return how well training and held-out images can be told apart; None for a split that is drawn here."""
+    """Measure how well a classifier separates training from held-out images; None for a split drawn here."""
     if experiment.dataset.splits is None:
         return None
     X, y = experiment.matrices[experiment.backbone.name], experiment.dataset.labels
@@ -153,15 +153,15 @@ def _warnings(found: Assessment) -> list[str]:
         fix = "Add training images like those that the classifier will be used on."
     elif differs.difference < 0 and copies:
         reason = "The likeliest reason: held-out images have copies in training."
-        fix = "Believe the accuracy without them."
+        fix = "Trust the accuracy without them."
     elif differs.difference > 0:
         reason = (
             "The likeliest reason: training images that look alike but were not found to be of one group."
         )
-        fix = "Name what belongs together with --group-by, and believe the lower number."
+        fix = "Name what belongs together with --group-by, and trust the lower number."
     else:
         reason = "The likeliest reason: the held-out images are easier."
-        fix = "Believe the lower number."
+        fix = "Trust the lower number."
     return [f"{first} {reason} {fix}", *copies, *shift]
 
 
@@ -175,7 +175,7 @@ def _about_copies(found: Assessment) -> list[str]:
         return []
     have = "has a copy" if n == 1 else "have copies"
     if without is None:
-        return [f"All {n} held-out images {have} in training: their accuracy says nothing of new images."]
+        return [f"All {n} held-out images {have} in training: their accuracy is no estimate for new images."]
     lo, hi = without.ci95
     return [
         f"{n:,} of the {found.test.n:,} held-out images {have} in training. Without "
@@ -188,15 +188,15 @@ def _about_shift(found: Assessment) -> list[str]:
     if found.shift is None or not found.shift.differs:
         return []
     return [
-        f"Training and held-out images are of different kinds: a classifier can tell them apart (AUC "
-        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validation speaks of images like "
-        "the training images, held-out accuracy of images like the held-out ones."
+        f"Training and held-out images are of different kinds: a classifier separates them (AUC "
+        f"{found.shift.auc:.2f}, where a random split gives 0.50). Cross-validated accuracy is that on "
+        "images like the training images, held-out accuracy that on images like the held-out ones."
     ]
 
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """What a saved model knows of its own limits.
+    """What a saved model stores for prediction sets and for unfamiliar images.
 
     Attributes
     ----------

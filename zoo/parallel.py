@@ -1,4 +1,4 @@
-"""Work in threads: in order, with bounded memory, and stopped at once when somebody interrupts it."""
+"""Work in threads: in order, with bounded memory, and stopped at once on an interrupt."""
 
 import os
 from collections import deque
@@ -15,7 +15,7 @@ R = TypeVar("R")
 def in_order(function: Callable[[T], R], items: Iterable[T], ahead: int) -> Generator[R, None, None]:
     """Map in threads, in order, with never more than `ahead` results waiting to be taken.
 
-    Whoever does not want the rest closes the iterator (`contextlib.closing`): what has not begun then never
+    To skip the rest, close the iterator (`contextlib.closing`): what has not begun then never
     begins.
     """
     waiting: deque[Future[R]] = deque()

@@ -1,6 +1,6 @@
 """Files and folders that are written whole or not at all.
 
-What is written goes to a hidden sibling first, which is renamed when it is complete. Whoever looks at the
+What is written goes to a hidden sibling first, which is renamed when it is complete. A reader of the
 final name finds the old content or the new, never half of it, even if the process is killed.
 """
 

@@ -1,4 +1,4 @@
-"""k nearest neighbours on a frozen backbone's features: nothing is trained, the images are kept.
+"""k nearest neighbours on a frozen backbone's features: nothing is trained, the features are stored.
 
 How many neighbours vote, by which metric, and whether near ones count more, is chosen by cross-validation
 inside the training split. The distances between training images are computed once for each metric and serve
@@ -82,7 +82,7 @@ class KNN(Method[KNNOptions]):
     def cross_validate(
         self, task: Task, nested: Nested, backbone: Backbone | None
     ) -> list[NDArray[np.int64]]:
-        """Predict every outer fold with what is chosen and kept outside it."""
+        """Predict every outer fold with what is chosen and stored outside it."""
         return self._search(task, nested).predict_outer(nested)
 
     def _search(self, task: Task, plan: Plan) -> NeighbourSearch:

@@ -57,7 +57,7 @@ class Majority(Method[Options]):
 
 
 def _log_shares(y: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
-    """One image more, spread over all classes, keeps a class without training images possible."""
+    """One image more, spread over all classes, so that classes without images get a probability."""
     import numpy as np
 
     counts = np.bincount(y, minlength=n_classes)

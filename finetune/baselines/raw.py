@@ -1,4 +1,4 @@
-"""References that see an image's own colours, on 32 x 32 pixels, and no CNN's features."""
+"""References without a CNN: classifiers on the colours of 32 x 32 pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output of each layer: is it alive, of a usual size, and away from the limits of its function?
+"""The output of each layer: dead units, unusual scale, saturation.
 
 (CS231n, "Babysitting the learning process": activation and gradient distributions per layer.) A unit, or
 channel, of a rectifier is dead where it is zero for a whole batch: it gets no gradient any more.

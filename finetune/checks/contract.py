@@ -81,7 +81,7 @@ class Check(ABC):
         fix: str = "",
         details: Sequence[dict[str, Any]] = (),
     ) -> CheckResult:
-        """Return one row; a `fix` is kept where the check did not pass, a value only where it is finite."""
+        """Return one row; with the `fix` unless the check passed, and the value if it is finite."""
         if isinstance(value, float) and not abs(value) < float("inf"):
             value = str(value)
         return CheckResult(

@@ -26,7 +26,7 @@ FEW = 0.05
 #: Kinds of notices that are the subject of another check.
 ELSEWHERE = ("copies", "label conflict")
 
-#: Kinds of notices about what was dealt with when the data was read.
+#: Kinds of notices about what reading the data has already handled.
 HANDLED = ("splits", "ignored files", "unused folders", "class names", "masks", "merged folders")
 
 
@@ -110,7 +110,7 @@ class Data(Check):
         )
 
     def _notices(self, context: CheckContext) -> list[CheckResult]:
-        """Repeat what every command says of the folder, with more examples."""
+        """Repeat the notices about the folder, with more examples."""
         notices = [notice for notice in context.dataset.notices if notice.kind not in ELSEWHERE]
         if not notices:
             return [

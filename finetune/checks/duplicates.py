@@ -22,7 +22,7 @@ class Duplicates(Check):
     name = "duplicates"
 
     def run(self, context: CheckContext) -> list[CheckResult]:
-        """Say where the copies are."""
+        """Report where the copies are."""
         return [self._across(context), self._groups(context), self._labels(context)]
 
     def _across(self, context: CheckContext) -> CheckResult:
@@ -42,7 +42,7 @@ class Duplicates(Check):
             f" good: {listed(names)}."
             if len(copied)
             else "No held-out image has a copy in training.",
-            "Believe the accuracy without copies (test.without_copies of a run), or draw another split.",
+            "Trust the accuracy without copies (test.without_copies of a run), or draw another split.",
             _details(context, pairs),
         )
 
@@ -57,7 +57,7 @@ class Duplicates(Check):
             f" of up to {copies.largest}. "
             + ("--copies ignore lets them straddle folds." if ignored else "They are kept together.")
             if copies.pairs
-            else "Every image stands for itself.",
+            else "No copies were found.",
             "Leave out --copies ignore.",
             _details(context, copies.pairs),
         )
@@ -69,10 +69,10 @@ class Duplicates(Check):
             "warn" if conflicts else "pass",
             len(conflicts),
             "no copies with different labels",
-            f"One thing has two labels: {listed([f'{names[p.a]} and {names[p.b]}' for p in conflicts])}."
+            f"Copies have different labels: {listed([f'{names[p.a]} and {names[p.b]}' for p in conflicts])}."
             if conflicts
             else "Copies, if any, have the same label.",
-            "Find out which label is right, and correct or remove the other image.",
+            "Check which label is right, and correct or remove the other image.",
             _details(context, conflicts),
         )
 

@@ -30,7 +30,7 @@ class FirstLoss(Check):
         return context.trainable is not None and bool(context.trainable.lrs)
 
     def run(self, context: CheckContext) -> list[CheckResult]:
-        """Compare the first loss with that of knowing nothing."""
+        """Compare the first loss with that of uniform probabilities."""
         part = context.trainable
         assert part is not None
         first = next(part.steps(part.rows(BATCH), [0.0]), None)
@@ -42,9 +42,9 @@ class FirstLoss(Check):
                 "pass" if right else "fail",
                 loss,
                 f"{expected:.4g} ± {TOLERANCE:.0%}",
-                "With a new classifier, the loss is that of knowing nothing."
+                "With a new classifier, the loss is that of uniform probabilities."
                 if right
-                else "With a new classifier, the loss is not that of knowing nothing.",
+                else "With a new classifier, the loss is not that of uniform probabilities.",
                 "Check the images' normalisation (preprocessing) and the network's outputs (activations).",
             )
         ]

@@ -1,4 +1,4 @@
-"""Likely label errors and outliers; :mod:`finetune.checks.label_ranking` says how they are found."""
+"""Likely label errors and outliers; :mod:`finetune.checks.label_ranking` explains how they are found."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class LearningRate(Check):
 
 
 def _rising(part: Trainable) -> list[Step]:
-    """Return the steps of one run at rising learning rates; it ends where the loss is lost."""
+    """Return the steps of one run at rising learning rates; it ends where the loss diverges."""
     found: list[Step] = []
     for step in part.steps(part.rows(BATCH), [*LRS, 0.0]):
         found.append(step)

@@ -3,7 +3,7 @@
 The order can be told only where the network has its own classifier and colours matter to it. A network
 trained on RGB is more certain of its classes on RGB than on BGR, so the entropies of its predictions on the
 same images in both orders are compared. On photographs of objects the difference is clear; on hands or
-drawings it is not, and then nothing is said. Hence it warns and never fails.
+drawings it is not, and then the result is unknown. Hence it warns and never fails.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ class Preprocessing(Check):
         t = None if classifier is None else _preference(context, *classifier)
         status: Status = "warn" if t is not None and t < -CLEAR else "pass"
         if t is None:
-            meaning = "Cannot be told: the network came without a classifier. Look at the images."
+            meaning = "Unknown: the network came without a classifier. Look at the images."
         elif abs(t) <= CLEAR:
-            meaning = "Cannot be told: colours hardly matter to the network here. Look at the images."
+            meaning = "Unknown: colours hardly matter to the network here. Look at the images."
         else:
             exchanged = " with red and blue exchanged" if t < 0 else " as they are"
             meaning = f"The network is more certain of these images{exchanged}."

@@ -30,7 +30,7 @@ class DataShift(Check):
                 "AUC about 0.5, as with a random split",
                 "There are no classes that both have."
                 if found is None
-                else f"A classifier tells them apart with an AUC of {found.auc:.2f} (p ="
+                else f"A classifier separates them with an AUC of {found.auc:.2f} (p ="
                 f" {found.p_value:.2g}): "
                 + ("they are of different kinds." if differs else "they are of the same kind."),
                 "Expect new images to be like one or the other, and trust the accuracy on that kind; or add"

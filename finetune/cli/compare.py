@@ -31,7 +31,7 @@ def compare(
     repeats: Annotated[
         int | None,
         Parameter(
-            help="How often the training images are dealt into folds; 0 for no folds. By default 3, and 1"
+            help="Repetitions of the cross-validation; 0 for none. By default 3, and 1"
             " for methods that train the network itself."
         ),
     ] = None,
@@ -45,7 +45,7 @@ def compare(
     markdown: Annotated[Path | None, Parameter(help="Write the table there as Markdown.")] = None,
     json: Json = False,
 ) -> int:
-    """Compare methods on the same held-out images and the same folds, and say which differ.
+    """Compare methods on the same held-out images and the same folds, and test which differ.
 
     The exit code is 1 if a network is unavailable and the others were compared without it.
     """

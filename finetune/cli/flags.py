@@ -88,14 +88,14 @@ class DataFlags:
         bool, Parameter(negative="", help="Keep images that are masks of photographs beside them.")
     ] = False
     folds: Annotated[int, Parameter(help="Folds of the cross-validation.")] = 5
-    seed: Annotated[int, Parameter(help="One seed, one result.")] = 0
+    seed: Annotated[int, Parameter(help="Random seed: one seed, one result.")] = 0
     strict: Annotated[
         bool, Parameter(negative="", help="Stop at files that are not images, instead of skipping them.")
     ] = False
     engine: Engine = "auto"
     precision: Precision = "fp32"
     registry: Annotated[
-        Path | None, Parameter(help="A registry of your own, laid over ours and ZOO_REGISTRY's.")
+        Path | None, Parameter(help="A registry file of your own, which overrides ours and ZOO_REGISTRY's.")
     ] = None
 
     def request(self, *models: str) -> Request:

@@ -23,7 +23,7 @@ def predict(
     top: Annotated[int, Parameter(help="How many classes to show for each image.")] = 3,
     coverage: Annotated[
         float | None,
-        Parameter(help="Show the set of classes that holds the right one so often, such as 0.95."),
+        Parameter(help="Show a set of classes that holds the true one with this probability, such as 0.95."),
     ] = None,
     reject: Annotated[
         float | None,
@@ -49,7 +49,7 @@ def predict(
     predictor = load(run, engine=engine, precision=precision)
     paths = [path for given in images for path in (scan(given).files if given.is_dir() else [given])]
     if not paths:
-        log("There are no images there. Name image files, or folders with some.")
+        log("There are no images there. Give image files, or folders that hold some.")
         return 2
     found = predictor.predict_all(paths)
     rows = _rows(

@@ -109,7 +109,7 @@ def reliance(run: Run) -> str:
     if sets is None or max(sets.thresholds, default=0.0) < 0.95:
         return text
     return (
-        f"{text} `predict --coverage 0.95` names the classes among which the right one is 95 times in 100; "
+        f"{text} `predict --coverage 0.95` gives sets of classes that hold the true one in 95 of 100 images; "
         "`predict --reject 0.05` recognises images of another kind, but mostly not a new class of the same"
         " kind."
     )

@@ -17,11 +17,11 @@ def search(
     model: Model = DEFAULT_MODEL,
     strategy: Strategy = "probe",
     trials: Annotated[
-        int | None, Parameter(help="How many at most; by default 100 for a probe, 24 for others.")
+        int | None, Parameter(help="Largest number of trials; by default 100 for a probe, 24 for others.")
     ] = None,
     minutes: Annotated[
         float | None,
-        Parameter(help="How long they may take; the training with what was found comes on top."),
+        Parameter(help="Time for the trials; the training with the best options comes on top."),
     ] = None,
     over: Annotated[
         list[str] | None,

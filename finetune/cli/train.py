@@ -16,7 +16,7 @@ def train(
     options: MethodFlags | None = None,  # type: ignore[valid-type]
     json: Json = False,
 ) -> None:
-    """From a folder of labelled images to a classifier, and a number that holds on images nobody has seen.
+    """Train a classifier on a folder of labelled images, and evaluate it on held-out images.
 
     With no command, trains. Everything is chosen by cross-validation on the training images; the
     held-out ones are evaluated once.

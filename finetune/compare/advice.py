@@ -81,7 +81,7 @@ def _left_one_out(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
     right, n_classes = 0, int(y.max()) + 1
     k = min(NEIGHBOURS, len(y) - 1)
     for rows, matrix in ranks_within(X, "cosine"):
-        matrix[np.arange(len(rows)), rows] = np.inf  # nobody is a neighbour of their own
+        matrix[np.arange(len(rows)), rows] = np.inf  # no image is its own neighbour
         nearest = np.argpartition(matrix, k - 1, axis=1)[:, :k]
         ballots = (y[nearest][:, :, None] == np.arange(n_classes)).sum(axis=1)
         right += int((ballots.argmax(axis=1) == y[rows]).sum())
@@ -132,7 +132,7 @@ def advice(
     Returns
     -------
     str
-        Some sentences. What it says to use is the best, or not significantly worse.
+        Some sentences. What it recommends is the best, or not significantly worse.
     """
     names = labels(results)
     different = {pair.b for pair in tested if pair.a == names[0] and pair.different}
@@ -149,7 +149,7 @@ def advice(
     tried = [name for name, result in zip(names, results, strict=True) if result.name == wanted]
     if tried:
         return (
-            f"Use {names[0]}. By the course's rule it would be {wanted}, because {reason}; "
+            f"Use {names[0]}. The rule of thumb suggests {wanted}, because {reason}; "
             f"but here {tried[0]} is worse."
         )
     following = f"try {wanted} next" if wanted in METHODS else "training more than a classifier may pay"

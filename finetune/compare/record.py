@@ -160,7 +160,7 @@ class Comparison(PlainModel):
     best : str
         Label of the best.
     like_best : list of str
-        Labels of those that cannot be told apart from it.
+        Labels of those that do not differ significantly from it.
     pairs : list of Pair
         Every two methods.
     verdict : str

@@ -54,7 +54,7 @@ def compare(
     methods : sequence of str, optional
         Of :data:`finetune.methods.METHODS`.
     repeats : int, optional
-        How often the training split is dealt into folds; 0 for no folds. By default 3, and 1 for methods
+        Repetitions of the cross-validation; 0 for none. By default 3, and 1 for methods
         that must fit every fold anew.
     out : path, optional
         The comparison's folder; by default ``runs/<data>-compare``. Results in it are not computed again.

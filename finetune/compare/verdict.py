@@ -1,6 +1,6 @@
 """Which methods differ, and in words what that means.
 
-Two methods count as different when McNemar's exact test on the held-out images says so at 5%, after Holm's
+Two methods count as different by McNemar's exact test on the held-out images at 5%, after Holm's
 adjustment for all pairs of the table. All pairs and not only those with the best: the best is known only
 after looking, so that a comparison with it is one with whichever was luckiest. Then of any number of
 equally good methods, in 95 tables of 100 none is called worse than another.
@@ -98,25 +98,27 @@ def verdict(results: Sequence[MethodResult], tested: Sequence[Pair]) -> str:
     n = first.test.n
     mine = [pair for pair in tested if pair.a == best]
     same, worse = [p for p in mine if not p.different], [p for p in mine if p.different]
-    said = [
+    sentences = [
         f"{best} has an accuracy of {first.test.accuracy:.1%} on {n} held-out images ({lo:.1%} to {hi:.1%})."
     ]
     for pair in same:
-        said.append(
+        sentences.append(
             f"{best} and {pair.b} do not differ significantly on {n} images ({_p(pair.held_out.p_holm)})"
             + _cost(best, first, pair.b, by_name[pair.b])
             + "."
         )
     if worse:
         others = _and([pair.b for pair in worse])
-        said.append(f"{best} is better than {others} ({_p(max(p.held_out.p_holm for p in worse), True)}).")
-    said += [_second_opinion(pair) for pair in mine if _disagrees(pair)]
+        sentences.append(
+            f"{best} is better than {others} ({_p(max(p.held_out.p_holm for p in worse), True)})."
+        )
+    sentences += [_second_opinion(pair) for pair in mine if _disagrees(pair)]
     if references := [p.b for p in same if by_name[p.b].kind == "reference"]:
-        said.append(
+        sentences.append(
             f"So these images have not shown that a pretrained network helps: {_and(references)} "
             f"{'do' if len(references) > 1 else 'does'} without one."
         )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _correct(result: MethodResult) -> list[bool]:
@@ -143,7 +145,7 @@ def _fold_difference(a: MethodResult, b: MethodResult) -> tuple[Difference, int]
 
 
 def _disagrees(pair: Pair) -> bool:
-    """Whether the folds see a difference where the held-out images see none, or see the opposite one."""
+    """Whether the folds show a difference that the held-out images do not show, or the opposite one."""
     if pair.folds is None or pair.folds.p_holm > LEVEL:
         return False
     return not pair.different or pair.folds.difference < 0

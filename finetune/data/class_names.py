@@ -62,7 +62,7 @@ def match_classes(classes: Sequence[str], held_out: Iterable[str], where: str) -
 
 
 def differing(matched: dict[str, str]) -> list[Notice]:
-    """Say which names were matched although they are written differently."""
+    """Report which names were matched although they are written differently."""
     found = [f"{name!r} with {known!r}" for name, known in matched.items() if name != known]
     if not found:
         return []
@@ -77,7 +77,7 @@ def differing(matched: dict[str, str]) -> list[Notice]:
 
 
 def missing(classes: Sequence[str], held_out: Iterable[str]) -> list[Notice]:
-    """Say which classes the held-out split has no images of."""
+    """Report which classes the held-out split has no images of."""
     absent = sorted(set(classes) - set(held_out), key=list(classes).index)
     if not absent:
         return []
@@ -87,7 +87,7 @@ def missing(classes: Sequence[str], held_out: Iterable[str]) -> list[Notice]:
             absent,
             "class has no held-out images",
             "classes have no held-out images",
-            "The held-out accuracy says nothing about "
+            "The held-out accuracy does not cover "
             f"{'it' if len(absent) == 1 else 'them'}: add images to the held-out split.",
         )
     ]

@@ -49,7 +49,7 @@ class Dataset:
     classes : tuple of str
         The class names in their fixed order.
     splits : ndarray of str, shape (n,), or None
-        ``train`` or ``test`` for each image; None if the data do not say.
+        ``train`` or ``test`` for each image; None if the data have no split.
     splits_from : str
         Where that comes from: ``folders``, ``column``, or ``""`` where `splits` is None.
     groups : ndarray of str, shape (n,), or None
@@ -90,11 +90,11 @@ class Dataset:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths as seen from the data's folder, with forward slashes: what reports show."""
+        """The paths relative to the data's folder, with forward slashes: what reports show."""
         return tuple(self.name_of(path) for path in self.paths)
 
     def name_of(self, path: Path) -> str:
-        """Return a path as seen from the data's folder, with forward slashes."""
+        """Return a path relative to the data's folder, with forward slashes."""
         root = Path(self.root)
         base = root.parent if root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir() else root
         return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
@@ -148,7 +148,7 @@ class Dataset:
 
 
 def fingerprint(dataset: Dataset, digests: Sequence[str]) -> str:
-    """Identify a data set by what is in it, wherever it lies and whatever its files are called.
+    """Return a digest of a data set's content, whatever its place and file names.
 
     Parameters
     ----------

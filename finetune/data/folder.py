@@ -11,7 +11,7 @@ from finetune.data.class_names import differing, match_classes, missing, plain_n
 from finetune.data.dataset import Dataset
 from finetune.data.notices import MAX_EXAMPLES, Notice
 from zoo.errors import DataError
-from zoo.images.scan import is_litter, natural_key, scan
+from zoo.images.scan import is_system_file, natural_key, scan
 from zoo.images.split_names import held_out_split, split_of
 
 __all__ = ["read_folder"]
@@ -99,7 +99,7 @@ def _read_splits(
         splits.setdefault("test" if role == test else "train", []).append(split)
     if test not in roles:
         splits = {"": [split for _, split in found]}
-    found[0][1].beside += [path for path in beside if not is_litter(path.name)]
+    found[0][1].beside += [path for path in beside if not is_system_file(path.name)]
     found[0][1].ignored += len(beside)
     return _dataset(root, splits, notices, labels)
 
@@ -120,7 +120,7 @@ def _read_split(root: Path, labels: str) -> _Split:
     folders, others = _children(root)
     if not folders:
         raise _no_class_folders(root)
-    beside = [path for path in others if path.is_file() and not is_litter(path.name)]
+    beside = [path for path in others if path.is_file() and not is_system_file(path.name)]
     split = _Split(root, {}, {}, [], beside, len(others))
     for folder in folders:
         found = scan(folder)
@@ -135,7 +135,7 @@ def _read_split(root: Path, labels: str) -> _Split:
 
 
 def _class_of(inner: str, labels: str) -> str:
-    """The class of an image from the folder it is in, as seen from the split's."""
+    """The class of an image from the folder it is in, relative to the split's."""
     if labels == "path":
         return inner
     return inner.split("/")[0 if labels == "top" else -1]
@@ -148,7 +148,7 @@ def _children(root: Path) -> tuple[list[Path], list[Path]]:
     except OSError:
         scan(root)  # says what is wrong with it
         raise
-    folders = [path for path in children if not is_litter(path.name) and path.is_dir()]
+    folders = [path for path in children if not is_system_file(path.name) and path.is_dir()]
     return folders, [path for path in children if path not in set(folders)]
 
 
@@ -204,7 +204,7 @@ def _training_classes(splits: Sequence[_Split]) -> dict[str, str]:
 
 
 def _layout_notices(root: Path, splits: Sequence[_Split], labels: str) -> Iterator[Notice]:
-    """What there is to say of folders and files that are not images of a class."""
+    """Notices about folders and files that are not images of a class."""
     beside = [path.relative_to(root).as_posix() for split in splits for path in split.beside]
     if beside:
         one, many = "file lies beside the class folders and is", "files lie beside the class folders and are"

@@ -111,7 +111,7 @@ def masks_by_colours(dataset: Dataset, statistics: NDArray[np.float32]) -> NDArr
 
 
 def without_masks(dataset: Dataset, masks: NDArray[np.int64]) -> tuple[Dataset, NDArray[np.int64]]:
-    """Leave masks out, and say so.
+    """Leave masks out, with a notice.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ class Notice:
         names : sequence of str
             All of them, the most extreme first.
         one, many : str
-            What to say of a single one and, after the number, of several.
+            The text for a single one and, after the number, of several.
         then : str, optional
             Another sentence, on what this means or what to do.
 

@@ -85,7 +85,7 @@ RULES = (
     Rule(
         "odd shape", _shape, np.log(2.5), 0.1,
         "image is far longer or flatter than usual", "images are far longer or flatter than usual",
-        "Most CNNs see only the middle of such images.",
+        "Most CNNs are given only the middle of such images.",
     ),
     Rule(
         "tiny", _smallness, np.log(3), 0.1,
@@ -99,7 +99,7 @@ RULES = (
 
 
 def quality_notices(dataset: Dataset, statistics: NDArray[np.float32]) -> list[Notice]:
-    """Say which images stand out, the most extreme first.
+    """Report which images stand out, the most extreme first.
 
     Parameters
     ----------

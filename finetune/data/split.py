@@ -46,7 +46,7 @@ class Folds:
     pairs : list of (ndarray of int64, ndarray of int64)
         Indices in ascending order, `n_folds` pairs for each repeat.
     n_folds : int
-        How many folds each repeat has; perhaps fewer than were asked for.
+        How many folds each repeat has; perhaps fewer than requested.
     warning : str
         Why there are fewer; empty if there are not.
     """
@@ -74,7 +74,7 @@ def hold_out(
     labels : array of int, shape (n,)
         Class indices.
     splits : array of str, shape (n,), optional
-        ``train`` or ``test``, if the data say so themselves.
+        ``train`` or ``test``, if the data have a split.
     groups : array, shape (n,), optional
         Images of one group stay on one side.
     seed : int

@@ -19,7 +19,7 @@ from zoo.images.split_names import held_out_split, split_of
 __all__ = ["read_table"]
 
 _COLUMNS = ("path", "label", "split", "group")
-_FORM = "Give it the columns path and label, and if you like split (train, val or test) and group."
+_FORM = "Give it the columns path and label, and optionally split (train, val or test) and group."
 _MOST = 10
 
 
@@ -140,7 +140,7 @@ def _dataset(path: Path, rows: list[dict[str, str]]) -> Dataset:
 
 
 def _splits(path: Path, rows: list[dict[str, str]]) -> NDArray[np.str_] | None:
-    """``train`` or ``test`` for each row; None where the table does not say."""
+    """``train`` or ``test`` for each row; None where the table has no split."""
     if not rows[0].get("split"):
         return None
     names = [str(split_of(row["split"])) for row in rows]

@@ -1,4 +1,4 @@
-"""From scores to probabilities that mean what they say.
+"""From scores to calibrated probabilities.
 
 Temperature scaling (Guo, Pleiss, Sun and Weinberger 2017, "On calibration of modern neural networks", ICML)
 divides all logits by one number T. The order of the classes, and so the accuracy, stays as it is.

@@ -16,7 +16,7 @@ LEVEL = 0.002
 """Below this p-value the two are of different kinds: a random split comes here once in 500 times.
 
 Twenty random splits together give a false alarm with a probability of 4%; with a level of 1% it would be 18%.
-Real differences are seen either way: blurred or recompressed images have the smallest p-value there is.
+Real differences are detected either way: blurred or recompressed images have the smallest p-value there is.
 """
 
 MAX_ROWS = 1000
@@ -35,13 +35,13 @@ recompressed or with another colour balance), within 0.05 of those of scikit-lea
 
 @dataclass(frozen=True)
 class Shift:
-    """How well training and held-out images can be told apart.
+    """How well a classifier separates training from held-out images.
 
     Attributes
     ----------
     auc : float
         Probability that a random held-out image looks more like the held-out images than a random training
-        image does: 0.5 where they cannot be told apart, 1 where they always can.
+        image does: 0.5 at chance level, 1 where they are fully separable.
     p_value : float
         Share of random splits with an AUC at least as large.
     """

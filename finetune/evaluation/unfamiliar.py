@@ -30,7 +30,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class Unfamiliar:
-    """What is kept of the training images, to judge new ones.
+    """Features of training images to which new ones are compared.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""First weights of layers that nobody has trained: random, and of a size that keeps signals alive.
+"""Initial weights of new layers: random, scaled so that signals neither vanish nor explode.
 
 A layer that adds up n inputs of variance 1 with weights of variance v gives a variance of n v. Layer upon
 layer, any v but 1 / n makes signals vanish or explode, and gradients with them.
@@ -13,7 +13,7 @@ __all__ = ["HEAD_SCALE", "OUTPUT_SCALE", "he", "head", "output", "xavier"]
 #: equal, and the softmax loss at log c.
 OUTPUT_SCALE = 1e-2
 
-#: The same where it stands on a network's own features, which nobody has standardised: some thousand numbers,
+#: The same where it stands on a network's own features, which are not standardised: some thousand numbers,
 #: together of length 20 and more.
 HEAD_SCALE = 1e-3
 

@@ -55,7 +55,7 @@ class Neighbours(Head):
 
     @property
     def n_parameters(self) -> int:
-        """None: nothing is learned, the images are kept."""
+        """None: nothing is learned, the features are stored."""
         return 0
 
     def decision_function(self, X: Array) -> Array:

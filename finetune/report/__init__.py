@@ -1,4 +1,4 @@
-"""A run as one page that can be read, printed, and sent to somebody."""
+"""A run as one page that can be read, printed and sent."""
 
 from finetune.report.html import write_report
 

@@ -173,7 +173,7 @@ def _percent(share: float, digits: int = 1) -> str:
 
 
 def _confusions(run: Run, most: int = 10) -> list[Confusion]:
-    """List the commonest confusions; in a large matrix nobody finds them otherwise."""
+    """List the most frequent confusions, which are hard to find in a large matrix."""
     names = run.data.classes
     pairs = [
         Confusion(names[t], names[p], times)

@@ -1,4 +1,4 @@
-"""The held-out images that were called wrong with the greatest confidence.
+"""The held-out images that were predicted wrong with the greatest confidence.
 
 They are the quickest way to find wrong labels, duplicates and classes that look alike.
 """

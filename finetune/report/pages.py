@@ -32,7 +32,7 @@ def render(template: str, values: dict[str, Any], *folders: Path) -> str:
 
     environment = Environment(
         loader=FileSystemLoader([*folders, TEMPLATES]),
-        autoescape=True,  # class names and paths are strangers' text
+        autoescape=True,  # class names and paths are untrusted text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

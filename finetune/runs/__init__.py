@@ -1,4 +1,4 @@
-"""The run folder: what one training was asked for, what it chose and measured, and its model.
+"""The run folder: settings, choices, metrics and model of one training.
 
 ``docs/run-folder.md`` describes every file and key. A run is prepared in a hidden folder beside its
 place and renamed when it is finished, so a folder that holds a ``run.json`` is complete.

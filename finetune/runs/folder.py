@@ -50,7 +50,7 @@ class RunFolder:
     path: Path
     work: Path
 
-    #: The file that says that a folder is finished, and all that may lie beside it; folders of another
+    #: The file that marks a folder as finished, and all that may lie beside it; folders of another
     #: kind have others.
     record: ClassVar[str] = "run.json"
     parts: ClassVar[frozenset[str]] = PARTS
@@ -66,7 +66,7 @@ class RunFolder:
         Parameters
         ----------
         data : str
-            Name of the data, such as its folder's; characters that are awkward in a file name become hyphens.
+            Name of the data, such as its folder's; special characters become hyphens.
         strategy : str
             Name of the strategy.
         root : path

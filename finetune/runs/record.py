@@ -78,7 +78,7 @@ class DataCopies(PlainModel):
 
 
 class RunShift(PlainModel):
-    """How well training and held-out images can be told apart.
+    """How well a classifier separates training from held-out images.
 
     Attributes
     ----------

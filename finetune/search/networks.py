@@ -87,7 +87,7 @@ class NetworkTrainer:
         return evaluate_fold(self._task, fold, outcome.scores[-1])
 
     def _bench(self, method: Any) -> Any:
-        """Prepare the network; the last one is kept, for most trials differ in the recipe only."""
+        """Prepare the network; the last one is reused, since most trials differ in hyperparameters only."""
         key = method.options.model_dump(exclude=RECIPE)
         if self._ready is None or self._ready[0] != key:
             self._ready = None  # its memory is needed

@@ -16,7 +16,7 @@ __all__ = ["page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-#: How trials are told apart: their name in the key, and their mark.
+#: The kinds of trials: their name in the legend, and their marker.
 MARKS: dict[str, tuple[str, Mark]] = {
     "pruned": ("pruned", "hollow"),
     "default": ("defaults", "ring"),

@@ -1,4 +1,4 @@
-"""The search itself: optuna draws, prunes and keeps the trials.
+"""The search itself: optuna draws, prunes and stores the trials.
 
 There are three stages, each an optuna study: the method's defaults and then drawn options are trained outside
 the first fold; the best of both are cross-validated on more folds, and these decide. The studies lie in one
@@ -46,7 +46,7 @@ KEEP_PERCENT, FEWEST = 50.0, 5
 #: The share of the minutes after which the best are cross-validated.
 SEARCH_SHARE = 0.6
 
-#: Given the epochs done, their number and the held-out loss, says whether to stop.
+#: Given the epochs done, their number and the held-out loss, returns whether to stop.
 Watch = Callable[[int, int, float], bool]
 
 
@@ -65,7 +65,7 @@ class Trainer(Protocol):
     n_finalists: int
 
     def trial(self, params: dict[str, Any], watch: Watch | None) -> FoldResult:
-        """Train outside the first fold, as long as the method does, unless `watch` says to stop.
+        """Train outside the first fold, as long as the method does, unless `watch` returns true.
 
         Raises
         ------

@@ -50,7 +50,7 @@ class LastLayersOptions(TrainingOptions):
     @model_validator(mode="after")
     def _layers_or_names(self) -> Self:
         if self.layers is not None and self.unfreeze:
-            raise ValueError("--layers and --unfreeze both say what is trained. | Leave out one of them.")
+            raise ValueError("--layers and --unfreeze exclude each other. | Leave out one of them.")
         return self
 
 

@@ -57,12 +57,14 @@ class ProbeOptions(Options):
         None, "L2 regularisation; by default chosen by cross-validation.", ge=1e-12, le=1e6
     )
     activation: Literal["relu", "leaky_relu", "elu", "tanh", "maxout"] | None = option(
-        None, "With --head mlp: of the hidden layer (relu)."
+        None, "With --head mlp: activation of the hidden layer (relu)."
     )
     hidden: int | None = option(None, "With --head mlp: units of the hidden layer (256).", ge=1, le=65_536)
     lr: float | None = option(None, "With --head mlp: learning rate (0.02).", gt=0, le=100)
     epochs: int | None = option(None, "With --head mlp: passes over the images (20).", ge=1, le=100_000)
-    momentum: float | None = option(None, "With --head mlp: of the gradient descent (0.9).", ge=0, lt=1)
+    momentum: float | None = option(
+        None, "With --head mlp: momentum of the gradient descent (0.9).", ge=0, lt=1
+    )
 
     @classmethod
     def search_space(cls, given: Mapping[str, Any]) -> Space:

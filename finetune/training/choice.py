@@ -122,7 +122,7 @@ def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:
 
 
 def _best_trial(trials: "_Trials", learning_rates: tuple[float, ...]) -> "_Trial":
-    """Try learning rates until none could be told to be better; beyond the ends too, if the best is there."""
+    """Try learning rates until no difference could be significant; past the ends if the best is there."""
     for lr in learning_rates:
         trial = trials.run(lr)
         if len(learning_rates) == 1 or (trial and trial.mistakes(trials.labels) <= FEW):

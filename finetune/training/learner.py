@@ -188,7 +188,7 @@ class Learner:
         return min(self.options.model_ema_decay, (1 + step) / (10 + step))
 
     def _without_memory(self, error: Exception, images: int) -> Exception:
-        """Say what to do where memory lacked; the batch is not divided silently, for the sums are rounded."""
+        """Return the error for a lack of memory; dividing the batch silently would change the rounding."""
         lacking = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate" in str(error)
         if not lacking:
             return error

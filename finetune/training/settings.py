@@ -62,7 +62,7 @@ class TrainingOptions(Options):
         "probe", "What the classifier starts from: the probe (default) or random weights.", group=TRAINING
     )
     augment: Literal["none", "light", "strong"] = option(
-        "light", "How much views of an image differ: none, light (default) or strong.", group=INPUT
+        "light", "Augmentation of the views of an image: none, light (default) or strong.", group=INPUT
     )
     hflip: bool = option(True, "Mirror images at random (on).", group=INPUT)
     mixup: float = option(0.0, "Alpha of mixup; 0 for none (0).", group=INPUT, ge=0, le=100)
@@ -73,8 +73,8 @@ class TrainingOptions(Options):
         "none", "balanced gives every class the same weight, however many images it has."
     )
     opt: Literal["adamw", "sgd"] = option("adamw", "Optimizer: adamw (default) or sgd.", group=FINE)
-    momentum: float = option(0.9, "Of sgd (0.9).", group=FINE, ge=0, lt=1)
-    weight_decay: float = option(0.02, "Of weights; biases have none (0.02).", group=FINE, ge=0, le=100)
+    momentum: float = option(0.9, "Momentum of sgd (0.9).", group=FINE, ge=0, lt=1)
+    weight_decay: float = option(0.02, "Weight decay; biases have none (0.02).", group=FINE, ge=0, le=100)
     sched: Literal["cosine", "step", "constant"] = option(
         "cosine", "Schedule of the learning rate: cosine (default), step or constant.", group=FINE
     )

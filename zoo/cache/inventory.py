@@ -66,7 +66,7 @@ class Item:
 
 
 def inventory() -> list[Item]:
-    """Return what is kept, kind by kind, the most recently used first."""
+    """Return what the cache holds, kind by kind, the most recently used first."""
     found = []
     for kind, pattern in KINDS.items():
         items = []
@@ -95,7 +95,7 @@ def size_limit(items: Iterable[Item] = ()) -> int | None:
     parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt])(i?)b", text)
     if parts is None:
         raise CacheError(
-            f"ZOO_CACHE_LIMIT is {text!r}, which is no size.",
+            f"ZOO_CACHE_LIMIT is {text!r}, which is not a size.",
             "Write a number and its unit, such as 20GB or 500MB; 0 or none for no limit.",
         )
     return int(float(parts[1]) * (1024 if parts[3] else 1000) ** _UNITS[parts[2]])

@@ -1,4 +1,4 @@
-"""Small findings that need not be found out twice, such as a file's digest or the fastest engine."""
+"""Small results stored for the next run, such as a file's digest or the fastest engine."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The ``zoo cache`` commands: what is kept on this machine, and clearing it."""
+"""The ``zoo cache`` commands: show and clear the cache."""
 
 import sys
 from datetime import datetime
@@ -15,7 +15,7 @@ __all__ = ["app"]
 
 app = App(
     name="cache",
-    help="What is kept of downloads and computed results, and removing it.",
+    help="Show and clear the cache of downloads and computed results.",
     help_format="plaintext",
 )
 
@@ -62,7 +62,7 @@ def info(
 def clear(
     *kinds: str,
     model: Annotated[
-        str | None, Parameter(help="Only what belongs to networks with this in the name.")
+        str | None, Parameter(help="Only what belongs to networks whose name contains this.")
     ] = None,
     older_than: Annotated[
         float | None,
@@ -72,7 +72,7 @@ def clear(
         bool, Parameter(negative="", show_default=False, help="Do not ask for confirmation.")
     ] = False,
 ) -> None:
-    """Remove what is kept, except what a running process uses.
+    """Remove what the cache holds, except what a running process uses.
 
     Parameters
     ----------

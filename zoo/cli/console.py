@@ -62,7 +62,7 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
         _print_error(app.name[0], error)
         return _FAILED
     except KeyboardInterrupt as stopped:
-        # The exception may say how much was done.
+        # The message may give how much was done.
         print(f"\nInterrupted. {stopped}".rstrip(), file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:

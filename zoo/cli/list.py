@@ -22,7 +22,10 @@ def list_models(
     licence: Annotated[str | None, Parameter(help="Only this licence, such as Apache-2.0.")] = None,
     max_parameters: Annotated[float | None, Parameter(help="At most this many million parameters.")] = None,
     offline: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Only what is usable without the network.")
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Only networks that are usable without the internet."
+        ),
     ] = False,
     json: Json = False,
     registry: RegistryFile = None,

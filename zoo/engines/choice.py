@@ -87,7 +87,7 @@ def build(
             made = _built(backbone, engine, "fp32", n_images, log, taps)
         remember(_precision_subject(backbone, engine, taps), {"precision": made.precision})
     elif made.precision == "bf16" and made.cosine < CLOSE and log:
-        log(f"bf16 is coarse for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
+        log(f"bf16 is inexact for {backbone.name}: cosine with fp32 {made.cosine:.4f} at worst.")
     return made
 
 

@@ -1,4 +1,4 @@
-"""Networks in another engine's format: converted once, checked against torch, kept.
+"""Networks in another engine's format: converted once, checked against torch, stored.
 
 A converted network is in the cache under a digest of everything it was made from, so that later runs need
 neither torch nor timm, and nothing that comes from anywhere else is ever loaded.

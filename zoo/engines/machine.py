@@ -45,7 +45,7 @@ def has_int8() -> bool:
 
 @lru_cache(maxsize=1)
 def has_gpu() -> bool:
-    """Return whether torch can compute on a GPU; torch is asked only where there is a driver for one."""
+    """Return whether torch can compute on a GPU; torch is imported only where there is a driver for one."""
     if sys.platform == "win32":
         driver = bool(ctypes.util.find_library("nvcuda"))
     else:  # NVIDIA's on Linux, that of a GPU lent by Windows, AMD's

@@ -131,7 +131,7 @@ def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> Open
     engine.cosine = measured_cosine(backbone, taps, subject, engine, lambda: made(None, taps))
     if precision == "int8" and engine.cosine < close:
         raise EngineError(
-            f"int8 would lose too much of {backbone.name}: cosine with fp32 {engine.cosine:.4f} at worst.",
+            f"int8 is too inexact for {backbone.name}: cosine with fp32 {engine.cosine:.4f} at worst.",
             "Use --precision bf16.",
         )
     return engine

@@ -1,7 +1,7 @@
 """From images to stored features: read, decode in threads, batch, compute, store.
 
 Each image is read and decoded while the engine works on the batch before; what the stores already have is
-not decoded at all. In memory are paths and digests, some dozens of pictures and one batch of rows, however
+not decoded at all. In memory are paths and digests, some dozens of images and one batch of rows, however
 many images there are.
 """
 
@@ -31,7 +31,7 @@ CHUNK = 1024
 
 
 class ExtractionInterrupted(KeyboardInterrupt):
-    """Raised on Ctrl-C; its message says how much of the work is kept."""
+    """Raised on Ctrl-C; its message gives how much of the work is stored."""
 
 
 @dataclass
@@ -170,7 +170,8 @@ def _expect(spaces: Sequence[Space], counts: Sequence[int]) -> None:
 
 def _how_much(stores: Sequence[BlockStores], digests: list[str]) -> str:
     lacking = set().union(*(store.missing(digests) for store in stores))
-    return f"{len(digests) - len(lacking)} of {len(digests)} images are kept; run it again to go on."
+    done = len(digests) - len(lacking)
+    return f"{done} of {len(digests)} images are stored; run the command again to continue."
 
 
 def _digests(paths: Sequence[Path]) -> tuple[dict[int, str], dict[int, UnreadableImage]]:

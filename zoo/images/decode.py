@@ -1,6 +1,6 @@
 """From a file to an RGB image, safely.
 
-This is the only place that opens images. They come from strangers, so nothing that a file says of itself is
+This is the only place that opens images. They are untrusted, so nothing that a file says of itself is
 trusted: not its suffix (a file is an image if it decodes), not its size (a limit is checked before decoding),
 and only formats that Pillow decodes inside this process are tried (EPS, for one, would start another
 program).
@@ -166,7 +166,7 @@ class EncodedImage:
                 width, height = image.size
                 return (height, width) if _orientation(image) in _LYING else (width, height)
         except (*_DECODE_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning):
-            return None  # Decoding says what is wrong with it.
+            return None  # Decoding reports what is wrong with it.
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -234,7 +234,7 @@ def _too_large(name: str) -> UnreadableImage:
 
 
 def _why_damaged(error: BaseException) -> str:
-    """Pillow's words for a decoding failure, told apart into cut short and otherwise damaged."""
+    """Pillow's words for a decoding failure, divided into truncated and otherwise damaged."""
     words = str(error).strip().rstrip(".") or type(error).__name__
     cut_short = isinstance(error, EOFError) or "truncated" in words.lower()
     return f"{'truncated' if cut_short else 'damaged'}: {words}"
@@ -263,7 +263,7 @@ def _reduce(image: Image.Image, factor: int) -> tuple[float, float]:
 
 
 def _upright_box(sides: tuple[float, float], size: tuple[int, int], orientation: int) -> Box:
-    """Where a picture of some sides, in the file's top left corner, lies in the upright image."""
+    """Where an image of some sides, in the file's top left corner, lies in the upright image."""
     width, height = sides[::-1] if orientation in _LYING else sides
     left = size[0] - width if orientation in _FROM_RIGHT else 0
     top = size[1] - height if orientation in _FROM_BELOW else 0

@@ -106,19 +106,19 @@ class Preprocess:
     def reduction(self, width: int, height: int) -> int:
         """Return how many times smaller a JPEG may be decoded.
 
-        The reduced picture has at least twice the sides it is resized to. On 24 large pictures (see
+        The reduced image has at least twice the sides it is resized to. On 24 large images (see
         docs/performance.md) a prepared pixel then differs by 0.25 to 0.72 of 255 on average, and
         EfficientNet-Lite0's features of the worst have a cosine of 0.9986 with those of exact decoding.
 
         Parameters
         ----------
         width, height : int
-            Of the upright picture.
+            Of the upright image.
 
         Returns
         -------
         int
-            1, 2, 4 or 8. It depends on nothing but the preprocessing and the picture's size.
+            1, 2, 4 or 8. It depends on nothing but the preprocessing and the image's size.
         """
         return _reduction((width, height), self._resized_size(width, height))
 
@@ -130,7 +130,7 @@ class Preprocess:
         image : PIL.Image.Image
             Of mode ``RGB``, any size.
         box : (float, float, float, float), optional
-            Where the picture lies in it, as in `DecodedImage`; by default everywhere.
+            Where the image lies in it, as in `DecodedImage`; by default everywhere.
 
         Returns
         -------
@@ -143,7 +143,7 @@ class Preprocess:
             If the image is so long and thin that it cannot be resized within `MAX_PIXELS`.
         """
         left, top, right, bottom = box or (0, 0, *image.size)
-        # A reduced picture's sides are those of the file divided by a power of two, exactly: all ratios,
+        # A reduced image's sides are those of the file divided by a power of two, exactly: all ratios,
         # and so the resized size, come out as for the file's own.
         width, height = self._resized_size(right - left, bottom - top)
         if width * height > MAX_PIXELS:
@@ -194,7 +194,7 @@ def _centre(image: Image.Image, size: tuple[int, int], fill: tuple[int, ...]) ->
 
 
 def raw_pixels(image: Image.Image, box: Box | None = None) -> npt.NDArray[np.uint8]:
-    """Shrink a whole RGB image to (32, 32, 3) uint8: what a classifier sees without a CNN.
+    """Shrink a whole RGB image to (32, 32, 3) uint8: the input of a classifier without a CNN.
 
     Each pixel is the mean of the rectangle it covers; the aspect ratio is not kept. `box` is as in
     `DecodedImage`.

@@ -1,4 +1,4 @@
-"""Which files lie below a folder: in a stable order, without litter, never in a circle."""
+"""Which files lie below a folder: in a stable order, without system files, each folder once."""
 
 import difflib
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 from zoo.errors import DataError
 
-__all__ = ["Scan", "is_litter", "missing_path", "natural_key", "scan"]
+__all__ = ["Scan", "is_system_file", "missing_path", "natural_key", "scan"]
 
-# What operating systems, archives and notebooks leave behind. Hidden names are litter by their dot.
-_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+# What operating systems, archives and notebooks leave behind. Hidden names are recognised by their dot.
+_SYSTEM_FILES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Scan:
     """What is below a folder.
 
     `files` are all regular files (and dangling links, which opening will report) in natural order, `ignored`
-    is how many entries were passed over: litter, and what is neither file nor folder. A folder counts once.
+    is how many entries were skipped: system files, and what is neither file nor folder. A folder counts once.
     """
 
     files: tuple[Path, ...]
@@ -59,7 +59,7 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
         seen.add((identity.st_dev, identity.st_ino))
         folders = []
         for entry in _entries(here):
-            kind = None if is_litter(entry.name) else _kind(entry)
+            kind = None if is_system_file(entry.name) else _kind(entry)
             if kind == "folder":
                 folders.append(here / entry.name)
             elif kind == "file":
@@ -70,9 +70,9 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
     return Scan(tuple(_in_order(files)), ignored)
 
 
-def is_litter(name: str) -> bool:
+def is_system_file(name: str) -> bool:
     """Whether a file or folder of this name is never data: hidden, or left behind by a program."""
-    return name.startswith(".") or name.casefold() in _LITTER
+    return name.startswith(".") or name.casefold() in _SYSTEM_FILES
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -159,7 +159,7 @@ def _kind(entry: os.DirEntry[str]) -> str | None:
             return "folder"
         if entry.is_file():
             return "file"
-        # A dangling link was meant to be a file, so opening it shall say that it is missing.
+        # A dangling link was meant to be a file, so that opening it reports that it is missing.
         return "file" if entry.is_symlink() and not os.path.exists(entry.path) else None
     except OSError:  # a link that leads to itself
         return "file"

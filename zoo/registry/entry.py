@@ -113,7 +113,7 @@ class Entry(_Frozen):
     num_features : int or None
         Width of what the network gives without its classifier.
     top1, top1_source : float, str or None
-        Share of ImageNet's validation images called right, in per cent, and who measured it.
+        Top-1 accuracy on ImageNet's validation images, in per cent, and who measured it.
     """
 
     name: Annotated[str, Field(min_length=1)]

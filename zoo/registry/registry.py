@@ -171,7 +171,7 @@ def _folder_entry(name: str, folder: Path) -> Entry:
 
 
 def _remembered_timm_entry(name: str, registry: Registry) -> Entry:
-    """Look a name up in timm, or in what timm said before: importing it takes seconds."""
+    """Look a name up in timm, or in stored results of timm: importing it takes seconds."""
     if re.fullmatch(r"[\w.-]+", name) is None:
         return _timm_entry(name, registry)
     subject = {"timm": importlib.metadata.version("timm"), "name": name}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["write_model_folder"]
 
 _OTHER_WEIGHTS = (
-    "Name other weights for it (`zoo list` shows what there is), or report the file to whoever made it."
+    "Name other weights for it (`zoo list` shows what there is), or report the file to its author."
 )
 
 
@@ -59,7 +59,7 @@ def write_model_folder(
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
-    # safetensors lets nobody but the owner read what it writes, and caches are often shared.
+    # safetensors writes files that only their owner can read, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
 
 

@@ -1,7 +1,7 @@
 """Files from the Hugging Face Hub, checked against the digest the Hub itself states.
 
 The Hub's client checks the size of a download but not its hash, tries for half a minute where there is
-no network, and raises two dozen kinds of errors. This module asks once, checks the hash, and raises two:
+no network, and raises two dozen kinds of errors. This module tries once, checks the hash, and raises two:
 `Unavailable`, after which another source may be tried, and `WeightsError` for a file that is not what it
 should be.
 """
@@ -79,7 +79,7 @@ def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubF
     Unavailable
         If it is unavailable here and now.
     WeightsError
-        If what came is not what the Hub says it should be.
+        If what came does not match the Hub's digest.
     """
     from huggingface_hub import constants
 

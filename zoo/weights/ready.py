@@ -30,7 +30,7 @@ _LAYOUT = 1
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file (or a folder in timm's layout) that is what its source says it is.
+    """A weights file (or a folder in timm's layout) that matches its source.
 
     `sha256` is that of the file, of a folder that of its ``model.safetensors``; `config` is the
     ``config.json`` beside it, where only that says what the network is.
@@ -98,19 +98,19 @@ def locate(entry: Entry, offline: bool = False) -> WeightsFile:
     ------
     WeightsError
         If a source has a file whose digest is wrong (no further source is tried then, because somebody
-        should know), or if no source has one; the message says for each source why not.
+        should know), or if no source has one; the message gives the reason for each source.
     """
     failures: list[Unavailable] = []
     for source in entry.sources:
         if isinstance(source, HubSource) and any(failure.unreachable for failure in failures):
-            continue  # The Hub could not be reached just now; waiting for it twice helps nobody.
+            continue  # The Hub could not be reached just now; it is not waited for twice.
         try:
             return _from_source(entry, source, offline)
         except Unavailable as failure:
             failures.append(failure)
     reasons = "; ".join(failure.reason for failure in failures)
     remedies = ", or ".join(dict.fromkeys(failure.remedy for failure in failures))
-    raise WeightsError(f"The weights of {entry.name} are unavailable: {reasons}.", f"What helps: {remedies}.")
+    raise WeightsError(f"The weights of {entry.name} are unavailable: {reasons}.", f"Next step: {remedies}.")
 
 
 def available(entry: Entry) -> bool:

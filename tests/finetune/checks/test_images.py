@@ -231,7 +231,7 @@ def test_a_wrong_normalisation_is_found(make_context, mean, std, status, monkeyp
 def test_without_a_classifier_nothing_is_said_of_colours(make_context):
     result = found(make_context(), "colour order")
     assert (result.status, result.value) == ("pass", None)
-    assert "Cannot be told" in result.meaning
+    assert "Unknown: " in result.meaning
 
 
 def test_exchanged_colours_turn_the_sign(make_context, networks, tmp_path):

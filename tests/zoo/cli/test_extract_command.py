@@ -108,7 +108,7 @@ def test_interrupted_and_run_again(features, tmp_path):
     assert time.monotonic() - start < 2
     assert (process.returncode, out) == (130, "")
     kept = stored(features)
-    assert err.strip() == f"Interrupted. {kept} of {N} images are kept; run it again to go on."
+    assert err.strip() == f"Interrupted. {kept} of {N} images are stored; run the command again to continue."
     assert kept % BATCH == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["photos"]
     assert computed(photos, output) == N - kept

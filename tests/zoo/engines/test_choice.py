@@ -162,7 +162,7 @@ def test_precision_auto_stays_fp32_where_bf16_is_coarse(backbone, speeds, monkey
     assert BackboneSpace(backbone, precision="auto").identity == BackboneSpace(backbone).identity
     lines = []
     assert build(backbone, precision="bf16", log=lines.append).precision == "bf16"  # chosen, so used
-    assert lines == ["bf16 is coarse for efficientnet_lite0: cosine with fp32 0.9900 at worst."]
+    assert lines == ["bf16 is inexact for efficientnet_lite0: cosine with fp32 0.9900 at worst."]
 
 
 def test_precision_auto_stays_fp32_without_bf16_arithmetic(backbone, speeds, monkeypatch):
