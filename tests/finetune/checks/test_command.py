@@ -97,6 +97,18 @@ def test_a_failed_check_is_exit_code_1(here, model, tmp_path, capsys):
     assert "train/china/" in page
 
 
+def test_the_page_shows_what_is_in_the_folder(here, model, tmp_path):
+    """A black image among others is named, and seen."""
+    folder = tiles(tmp_path / "data", n=12)
+    Image.new("RGB", (64, 64), (2, 2, 2)).save(folder / "china" / "<black>.png")
+    assert main(["check", "--data", str(folder), *model, "--out", "kept"]) in (0, 1)
+    page = (here / "kept" / "check.html").read_text(encoding="utf-8")
+    part = page.split("What is in the folder")[1].split("</section>")[0]
+    assert "<b>constant</b>" in part
+    assert 'alt="constant: china/&lt;black&gt;.png"' in part
+    assert "data:image/jpeg;base64," in part
+
+
 def test_the_command_takes_what_training_takes(photos, here, model, capsys):
     given = ["--strategy", "last-layers", "--lr", "90", "--unfreeze", "layer4.*", "--json", "--out", "kept"]
     assert main(["check", "--data", str(photos), *model, *given]) == 1
