@@ -4,12 +4,14 @@
     python benchmarks/copies.py recall FOLDER
     python benchmarks/copies.py cost FOLDER
     python benchmarks/copies.py tiles FOLDER INTO
+    python benchmarks/copies.py pictures docs/images/copies.jpg
 
 ``groups``: how many groups a folder has, with a sheet of the pairs to look at. ``recall``: of 60 images, each
 altered in twelve ways, how many are found among all images; and of their nearest five, how many are wrongly
 joined to them. ``cost``: processor time of the search beside that of extracting the features, each with an
 empty store, and of a second search. ``tiles``: make a large folder without copies out of a small one, by
-cutting each image into 5 x 5 pieces that do not overlap.
+cutting each image into 5 x 5 pieces that do not overlap. ``pictures``: draw pairs made of scikit-learn's two
+photographs, with what the search says of each.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import sklearn.datasets
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from finetune.data.copies import find_copies
@@ -103,6 +106,39 @@ def sheet(paths, pairs, target, side=150, across=5):
     page.save(target)
 
 
+def pictures(given):
+    """Pairs that show what is found and what is not; each is searched for by itself."""
+    samples = Path(sklearn.datasets.__file__).parent / "images"
+    china, flower = (open_image(samples / f"{name}.jpg") for name in ("china", "flower"))
+    temple, roof = china.crop((130, 130, 490, 400)), china.crop((20, 60, 380, 330))
+    bloom = flower.crop((160, 90, 520, 360))
+    pairs = {
+        "crop, JPEG 40": (temple, crop(temple, 0.1)),
+        "turned by 10 degrees": (bloom, ALTERATIONS["rotation 10"](bloom)),
+        "mirrored, darker": (temple, ALTERATIONS["brightness -40%"](ImageOps.mirror(temple))),
+        "watermark": (bloom, watermark(bloom)),
+        "the camera moved": (temple, roof),
+        "less than a third": (temple, temple.crop((120, 90, 290, 190))),
+        "another place": (china.crop((0, 230, 300, 427)), china.crop((330, 230, 630, 427))),
+        "another thing": (temple, bloom),
+    }
+    backbone, side, across = load("efficientnet_lite0"), 130, 4
+    page = Image.new("RGB", (across * (2 * side + 14), -(-len(pairs) // across) * (side + 2)), "white")
+    draw, font, result = ImageDraw.Draw(page), ImageFont.load_default(12), {}
+    for place, (name, pair) in enumerate(pairs.items()):
+        x, y = place % across * (2 * side + 14), place // across * (side + 2)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / "a.jpg", Path(folder) / "b.jpg"]
+            for i, (path, image) in enumerate(zip(paths, pair, strict=True)):
+                image.save(path, quality=40 if i and "JPEG" in name else 90)
+                page.paste(ImageOps.contain(open_image(path), (side, side - 30)), (x + i * (side + 4), y))
+            found = search(described(paths, backbone)).pairs
+        result[name] = f"found, {found[0].score:.2f}" if found else "not found"
+        draw.text((x, y + side - 28), f"{name}: {result[name]}", "black", font)
+    page.save(given.into, quality=75)
+    return result
+
+
 def recall(given):
     backbone = load("efficientnet_lite0")
     paths = images_of(given.folder, given.suffix)
@@ -174,13 +210,14 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    for command in (groups, recall, cost, tiles):
+    for command in (groups, recall, cost, tiles, pictures):
         added = commands.add_parser(command.__name__)
-        added.add_argument("folder")
+        if command is not pictures:
+            added.add_argument("folder")
         added.add_argument("--suffix", default="", help="images of this suffix only, such as .jpg")
         added.add_argument("--json", action="store_true")
         added.set_defaults(run=command)
-        if command is tiles:
+        if command in (tiles, pictures):
             added.add_argument("into")
         if command is groups:
             added.add_argument("--sheet", help="draw the pairs into this file")

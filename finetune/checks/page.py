@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from finetune.checks.contract import CheckResult
+from finetune.checks.data import ELSEWHERE
 from finetune.checks.record import CheckRecord
 from finetune.checks.tables import shown, verdict
 from finetune.data.dataset import Dataset
-from finetune.report.mistakes import thumbnail
+from finetune.report.findings import findings
 from finetune.report.pages import render
+from finetune.report.thumbnails import thumbnail
 
 __all__ = ["write_page"]
 
@@ -46,12 +48,14 @@ def write_page(record: CheckRecord, dataset: Dataset, folder: Path) -> Path:
     Path
         The page, which needs no other file.
     """
+    notices = [notice for notice in dataset.notices if notice.kind not in ELSEWHERE]
     values = {
         "record": record,
         "verdict": verdict(record),
         "shown": shown,
         "warnings": record.warnings,
         "images": [_ranked(image, dataset) for image in record.images[:IMAGES]],
+        "findings": findings(notices, Path(dataset.root)),
         "pairs": _pairs(record.checks, dataset),
         "drawn": [(path.stem, _embedded(path)) for path in sorted((folder / "pictures").iterdir())],
     }

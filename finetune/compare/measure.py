@@ -46,7 +46,7 @@ def measure(
         name=method.name,
         model=None if backbone is None else backbone.name,
         kind=method.kind,
-        test=evaluate(held_out.labels, probabilities, task.classes),
+        test=evaluate(held_out.labels, probabilities, task.classes, held_out.groups),
         correct="".join(np.where(probabilities.argmax(axis=1) == held_out.labels, "1", "0")),
         folds=None if outer is None else _fold_scores(method, task, outer, backbone),
         seconds=round(seconds, 3),

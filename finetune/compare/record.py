@@ -83,7 +83,7 @@ class MethodResult(PlainModel):
 
 
 class HeldOutTest(PlainModel):
-    """McNemar's test on the held-out images.
+    """McNemar's test on the held-out images, by whole groups where there are any.
 
     Attributes
     ----------

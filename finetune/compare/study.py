@@ -157,7 +157,7 @@ def _key(method: Method, experiment: Experiment) -> dict[str, Any]:
 
 def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[str, str]) -> Comparison:
     dataset, split = experiment.dataset, experiment.split
-    tested = pairs(results)
+    tested = pairs(results, None if dataset.groups is None else dataset.groups[split.test])
     y = dataset.labels[split.train]
     features = experiment.matrices[experiment.backbone.name]
     alike = likeness(features[split.train], experiment.matrices["pixels"][split.train], y)

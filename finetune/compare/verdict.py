@@ -1,9 +1,9 @@
 """Which methods differ, and in words what that means.
 
-Two methods count as different by McNemar's exact test on the held-out images at 5%, after Holm's
-adjustment for all pairs of the table. All pairs and not only those with the best: the best is known only
-after looking, so that a comparison with it is one with whichever was luckiest. Then of any number of
-equally good methods, in 95 tables of 100 none is called worse than another.
+Two methods count as different by McNemar's exact test on the held-out images (on whole groups, where there
+are any) at 5%, after Holm's adjustment for all pairs of the table. All pairs and not only those with the best:
+the best is known only after the evaluation, so that a comparison with it is one with whichever was luckiest.
+Then of any number of equally good methods, in 95 tables of 100 none is called worse than another.
 
 The folds are a second opinion. They rest on the training images, so they can see differences that the
 held-out images are too few for; but their test is an approximation, and never overrules the other.
@@ -11,8 +11,10 @@ held-out images are too few for; but their test is an approximation, and never o
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from finetune.compare.record import FoldTest, HeldOutTest, MethodResult, Pair
 from finetune.evaluation.comparisons import Difference, Disagreement, corrected_resampled_t, holm, mcnemar
@@ -39,13 +41,15 @@ def labels(results: Sequence[MethodResult]) -> list[str]:
     return [f"{r.name} on {r.model}" if several and r.model else r.name for r in results]
 
 
-def pairs(results: Sequence[MethodResult]) -> list[Pair]:
+def pairs(results: Sequence[MethodResult], groups: NDArray[Any] | None = None) -> list[Pair]:
     """Compare every two methods.
 
     Parameters
     ----------
     results : sequence of MethodResult
         In the order of :func:`ranked`, on the same held-out images and folds.
+    groups : (n,) array, optional
+        Of the held-out images; results are exchanged between two methods by whole groups.
 
     Returns
     -------
@@ -54,7 +58,7 @@ def pairs(results: Sequence[MethodResult]) -> list[Pair]:
     """
     names = labels(results)
     couples = list(combinations(range(len(results)), 2))
-    held_out = [mcnemar(_correct(results[i]), _correct(results[j])) for i, j in couples]
+    held_out = [mcnemar(_correct(results[i]), _correct(results[j]), groups) for i, j in couples]
     on_folds = [_fold_difference(results[i], results[j]) for i, j in couples]
     adjusted = holm([test.p_value for test in held_out])
     fold_adjusted = iter(holm([test.p_value for test, _ in filter(None, on_folds)]))

@@ -11,6 +11,7 @@ from typing import Any
 from finetune.evaluation.intervals import wilson
 from finetune.evaluation.metrics import ClassScores
 from finetune.report.charts import Axis, Bar, Point, Series, bar_chart, chart
+from finetune.report.findings import findings
 from finetune.report.mistakes import worst_mistakes
 from finetune.report.pages import TEMPLATES, render
 from finetune.runs import Run, read_predictions
@@ -31,7 +32,10 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class in the table of classes; `images` counts training and test together."""
+    """One class in the table of classes; `images` counts training and test together.
+
+    `recall95` rests on the effective number of images where they form groups.
+    """
 
     name: str
     images: int
@@ -77,6 +81,7 @@ def write_report(run: Run, folder: str | os.PathLike[str]) -> Path:
         "n_wrong": sum(not prediction.correct for prediction in predictions),
         "chance_loss": math.log(len(run.data.classes)),
         "run_word": shlex.quote(str(run.path)),
+        "findings": findings(run.data.notices, Path(run.data.path)),
         "mistakes": worst_mistakes(predictions, Path(run.data.path)),
         "chosen": {key: value for key, value in run.choice.items() if not isinstance(value, list | dict)},
     }
@@ -191,8 +196,15 @@ def _shares(confusion: Sequence[Sequence[int]]) -> list[list[int]]:
 
 def _class_rows(run: Run) -> list[ClassRow]:
     """Gather the table of classes, the worst recognised first."""
+    worth = 1.0 if run.test.n_effective is None else min(run.test.n_effective / run.test.n, 1.0)
     rows = [
-        ClassRow(name, run.data.counts[name], scores, wilson(run.test.confusion[i][i], scores.support))
-        for i, (name, scores) in enumerate(run.test.per_class.items())
+        ClassRow(name, run.data.counts[name], scores, _recall_interval(scores, worth))
+        for name, scores in run.test.per_class.items()
     ]
     return sorted(rows, key=lambda row: row.scores.f1)
+
+
+def _recall_interval(scores: ClassScores, worth: float) -> tuple[float, float]:
+    """Wilson's interval on the class's images, each of them worth so much of an independent one."""
+    n = min(scores.support, math.ceil(worth * scores.support))
+    return wilson(round(scores.recall * n), n)

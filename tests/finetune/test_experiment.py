@@ -1,5 +1,6 @@
 """One way in: what every command starts from, for folders and tables of all kinds."""
 
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -110,9 +111,41 @@ def unreadable_and_masks(root):
     return {"data": root}
 
 
+def copies(root):
+    """Every image of class a twice, and one of them in class b, too."""
+    folder(root)
+    for i in range(6):
+        shutil.copy(root / "a" / f"s{i // 2}-{i}.png", root / "a" / f"again{i}.png")
+    shutil.copy(root / "a" / "s0-0.png", root / "b" / "wrong.png")
+    return {"data": root}
+
+
+def copies_in_groups(root):
+    """The copies connect patients that the table names."""
+    path = table(root, "path,label,group", [f"{i}.png,{'ab'[i % 2]},g{i // 2}" for i in range(24)])
+    for i in range(2):
+        shutil.copy(root / f"{i}.png", root / f"{4 + i}.png")
+    return {"data": path}
+
+
+def copies_across_a_given_split(root):
+    given_split(root)
+    shutil.copy(root / "train" / "a" / "s0-0.png", root / "val" / "a" / "copy.png")
+    return {"data": root}
+
+
+def copies_dropped(root):
+    return {**copies(root), "copies": "drop"}
+
+
+def copies_ignored(root):
+    return {**copies(root), "copies": "ignore"}
+
+
 SETS = (
     plain, given_split, three_splits, grouped_by_name, grouped_table, few_groups, split_and_groups,
-    few_images, nested_folders, unreadable_and_masks,
+    few_images, nested_folders, unreadable_and_masks, copies, copies_in_groups, copies_across_a_given_split,
+    copies_dropped, copies_ignored,
 )  # fmt: skip
 
 
@@ -169,6 +202,17 @@ def test_what_is_particular_to_each(tmp_path, backbone):
     kinds = [notice.kind for notice in found[unreadable_and_masks].dataset.notices]
     assert kinds[:3] == ["masks", "not readable", "masks"]
     assert len(found[unreadable_and_masks].dataset) == 12
+    assert (found[copies].split.kind, len(found[copies].dataset)) == ("grouped", 19)
+    assert len(np.unique(found[copies].dataset.groups)) == 12
+    assert found[copies].dataset.notices[-1].kind == "label conflict"
+    names = found[copies_in_groups].dataset.groups
+    assert len(set(names[:2]) | set(names[4:6])) == 1
+    assert len(np.unique(names)) == 11
+    assert found[copies_across_a_given_split].split.kind == "folders"
+    assert len(found[copies_across_a_given_split].split.test) == 5
+    assert len(found[copies_dropped].dataset) == 13
+    assert found[copies_ignored].split.kind == "stratified"
+    assert any("--copies ignore" in warning for warning in found[copies_ignored].warnings)
 
 
 def test_masks_can_be_kept_and_every_notice_is_logged(tmp_path, backbone):
@@ -248,8 +292,9 @@ def test_faulty_data_end_with_exit_code_2_and_the_next_step(
 
 
 def test_a_request_in_words():
-    request = Request("x", ("m",), 3, "(a)", 4, True, "torch", "fp32", "leaf", True)
+    request = Request("x", ("m",), 3, "(a)", 4, True, "torch", "fp32", "leaf", True, "drop")
     words = "--data x --model m --seed 3 --group-by (a) --folds 4 --strict --labels leaf --keep-masks"
+    words += " --copies drop"
     assert request.words() == [*words.split(), "--engine", "torch"]
 
 
@@ -273,11 +318,12 @@ def test_every_command_starts_from_the_same_request(tmp_path, command, backbone,
     words = [
         command, "--data", str(tmp_path), "--model", backbone.name, "--seed", "3", "--folds", "4",
         "--group-by", r"(s\d)-", "--strict", "--engine", "torch", "--labels", "path", "--keep-masks",
+        "--copies", "drop",
     ]  # fmt: skip
     monkeypatch.setattr("zoo.backbone.load", lambda name, **more: backbone)
     with pytest.raises(Prepared) as raised:
         main(words)
     request = raised.value.args[0]
     assert request == Request(
-        str(tmp_path), request.models, 3, r"(s\d)-", 4, True, "torch", "fp32", "path", True
+        str(tmp_path), request.models, 3, r"(s\d)-", 4, True, "torch", "fp32", "path", True, "drop"
     )

@@ -41,7 +41,7 @@ def test_files_and_screen(photos, here, model, capsys):
     folder = here / "runs" / "photos-check-001"
     assert contents(folder) == ["check.html", "check.json", "pictures/batch.png"]
     page = (folder / "check.html").read_text(encoding="utf-8")
-    assert page.count("data:image/jpeg") == 48
+    assert page.split("What is in the folder")[0].count("data:image/jpeg") == 48
     assert "<script" not in page
     with Image.open(folder / "pictures" / "batch.png") as sheet:
         assert sheet.width > sheet.height > 128
@@ -95,6 +95,18 @@ def test_a_failed_check_is_exit_code_1(here, model, tmp_path, capsys):
     page = (here / "kept" / "check.html").read_text(encoding="utf-8")
     assert "Copies" in page
     assert "train/china/" in page
+
+
+def test_the_page_shows_what_is_in_the_folder(here, model, tmp_path):
+    """A black image among others is named, and seen."""
+    folder = tiles(tmp_path / "data", n=12)
+    Image.new("RGB", (64, 64), (2, 2, 2)).save(folder / "china" / "<black>.png")
+    assert main(["check", "--data", str(folder), *model, "--out", "kept"]) in (0, 1)
+    page = (here / "kept" / "check.html").read_text(encoding="utf-8")
+    part = page.split("What is in the folder")[1].split("</section>")[0]
+    assert "<b>constant</b>" in part
+    assert 'alt="constant: china/&lt;black&gt;.png"' in part
+    assert "data:image/jpeg;base64," in part
 
 
 def test_the_command_takes_what_training_takes(photos, here, model, capsys):

@@ -131,6 +131,29 @@ def test_equal_methods_are_rarely_called_different():
     assert alarms <= stats.binom.ppf(0.99, 1000, 0.05)
 
 
+def test_images_of_one_thing_count_once():
+    """Eight images only one method calls right are evidence; eight images of one thing are one."""
+    table = ranked([result("probe", right(40, 30)), result("svm", right(40, 22))])
+    alone = np.arange(40)
+    together = np.where((alone >= 22) & (alone < 30), 22, alone)
+    assert pairs(table)[0].different
+    assert pairs(table, alone)[0] == pairs(table)[0]
+    pair = pairs(table, together)[0]
+    assert (pair.held_out.only_a, pair.held_out.p_value, pair.different) == (8, 1.0, False)
+
+
+def test_equal_methods_on_groups_are_rarely_called_different():
+    """Each method is right or wrong on a whole group; without groups half of the tables were wrong."""
+    rng, alarms, without = np.random.default_rng(0), 0, 0
+    for n in rng.integers(15, 60, 200):
+        groups = np.repeat(np.arange(n), rng.integers(1, 13, n))
+        table = ranked([result(name, (rng.random(n) < 0.8)[groups]) for name in ("knn", "probe")])
+        alarms += pairs(table, groups)[0].different
+        without += pairs(table)[0].different
+    assert alarms <= stats.binom.ppf(0.99, 200, 0.05)
+    assert without > 60
+
+
 @pytest.mark.parametrize(
     ("images", "alike", "wanted"),
     [

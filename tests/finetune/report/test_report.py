@@ -2,16 +2,20 @@
 
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
+from finetune.evaluation.metrics import SubsetAccuracy, evaluate
 from finetune.report import write_report
 from finetune.report.charts import BOTTOM, HEIGHT, TOP
 from finetune.report.html import curve
-from finetune.runs import write_predictions
+from finetune.report.thumbnails import thumbnail
+from finetune.runs import DataCopies, DataNotice, RunContradiction, RunShift, write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
 
@@ -105,6 +109,87 @@ def test_gone_images_do_no_harm(folder):
         image.unlink()
     checker, _ = read(write_report(with_data(folder), folder))
     assert not [value for name, value in checker.attributes if name == "src"]
+
+
+NOTICES = [
+    DataNotice(kind="dark", count=9, examples=[f"{i}.png" for i in range(9)], message="9 images are dark."),
+    DataNotice(kind="splits", count=1, examples=["a <b>folder</b>"], message="<i>One</i> folder & more."),
+    DataNotice(kind="label conflict", count=1, examples=["8.png = 9.png"], message="A pair has two labels."),
+    DataNotice(kind="masks", count=2, examples=["gone.png", "x" * 999], message="2 images are masks."),
+]
+
+
+def about_the_data(path, **changes):
+    run = make_run()
+    return run.model_copy(update={"data": run.data.model_copy(update={"path": str(path), **changes})})
+
+
+def test_what_is_in_the_folder_is_shown_with_pictures(folder):
+    (folder / "predictions.csv").unlink()  # no mistakes: all pictures are of the notices
+    copies = DataCopies(pairs=3, groups=2, images=5, held_out_with_copy=1)
+    page = write_report(about_the_data(folder, notices=NOTICES, copies=copies), folder)
+    checker, text = read(page)
+    assert len([value for name, value in checker.attributes if name == "src"]) == 6 + 2
+    assert "dark: 0.png" in [value for name, value in checker.attributes if name == "alt"]
+    for notice in NOTICES:
+        assert notice.message in text
+    assert "&lt;i&gt;One&lt;/i&gt; folder &amp; more." in page.read_text()
+    assert "5 of 300 images are in 2 groups that show one thing; 1 held-out image has a copy" in text
+
+
+def test_a_page_holds_thirty_pictures_of_the_folder_at_most(folder):
+    (folder / "predictions.csv").unlink()
+    page = write_report(about_the_data(folder, notices=NOTICES[:1] * 20), folder)
+    assert len([value for name, value in read(page)[0].attributes if name == "src"]) == 30
+
+
+def test_pictures_of_photographs_are_quick(tmp_path):
+    """Thirty of 12 megapixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((4000, 3000)).save(tmp_path / "0.jpg")
+    start = time.process_time()
+    for _ in range(5):
+        assert len(thumbnail(tmp_path / "0.jpg")) > 1000
+    small = time.process_time() - start
+    start = time.process_time()
+    with Image.open(tmp_path / "0.jpg") as image:
+        image.load()
+    assert small / 5 < (time.process_time() - start) / 2
+
+
+def test_what_puts_the_number_in_doubt_is_on_the_page(tmp_path):
+    """The warnings before everything else; then accuracy without copies, groups, shift and contradiction."""
+    y, p = predictions()
+    test = evaluate(y, p, CLASSES, np.arange(60) // 6)
+    test = replace(test, without_copies=SubsetAccuracy(41, 0.5123, (0.35, 0.66)))
+    run = make_run(
+        test=test,
+        shift=RunShift(auc=0.93, p_value=0.0005),
+        contradiction=RunContradiction(difference=0.213, ci95=(0.1, 0.3), p_value=0.004),
+        warnings=["Held-out accuracy is <lower>."],
+    )
+    page = write_report(run, tmp_path)
+    _, text = read(page)
+    assert text.index("Held-out accuracy is <lower>.") < text.index("accuracy on 60 held-out images")
+    for words in (
+        "51.2% (35.0% to 66.0%) on the 41 held-out images without a copy",
+        f"in 10 groups, worth about {test.n_effective:.0f} independent images",
+        "AUC 0.93", "p = 0.0005", "+21.3 points", "+10.0 to +30.0; p = 0.004",
+        "The intervals count groups, not images",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_intervals_of_classes_are_wider_where_images_form_groups(tmp_path):
+    y, p = predictions()
+    rows = {}
+    for name, groups in (("alone", None), ("together", np.arange(60) // 12)):
+        run = make_run(test=evaluate(y, p, CLASSES, groups))
+        page = write_report(run, tmp_path).read_text()
+        rows[name] = [tuple(map(int, pair)) for pair in re.findall(r">(\d+)% to (\d+)%<", page)]
+    assert len(rows["alone"]) == len(CLASSES)
+    widths = {name: sum(high - low for low, high in found) for name, found in rows.items()}
+    assert widths["together"] > widths["alone"]
 
 
 def test_without_a_curve_and_without_mistakes(tmp_path):
