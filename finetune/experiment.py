@@ -225,10 +225,6 @@ def prepare(
     leader_first : callable, optional
         Makes a context in which, of several processes, the first one extracts before the others.
 
-    Returns
-    -------
-    Experiment
-
     Raises
     ------
     ZooError

@@ -196,10 +196,6 @@ class Method(ABC, Generic[OptionsT]):
         backbone : Backbone or None
             What features came from, and what is saved with the classifier; None where `inputs` is
             ``pixels``.
-
-        Returns
-        -------
-        Fitted
         """
 
     def cross_validate(

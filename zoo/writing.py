@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["TEMPORARY", "atomic_file", "atomic_folder", "write_text"]
+__all__ = ["TEMPORARY", "atomic_file", "atomic_folder", "put_in_place", "sibling", "write_text"]
 
 #: How the name of what is being written ends; it begins with a dot.
 TEMPORARY = ".tmp"
@@ -36,7 +36,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     OSError
         If it cannot be written or renamed.
     """
-    temporary = _sibling(path)
+    temporary = sibling(path)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -70,21 +70,31 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     OSError
         If it cannot be written or renamed, or something stands at `path` that is not to be replaced.
     """
-    temporary, old = _sibling(path), _sibling(path)
+    temporary = sibling(path)
     temporary.mkdir()
     try:
         yield temporary
-        if replace and path.exists():
-            path.rename(old)
-        try:
+        if replace:
+            put_in_place(temporary, path)
+        else:
             temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Rename a folder to `path`; what stands there is moved aside first, and back if the renaming fails."""
+    if not path.exists():
+        made.rename(path)
+        return
+    old = sibling(path)
+    path.rename(old)
+    try:
+        made.rename(path)
+    except BaseException:  # Ctrl-C too must not leave the place empty
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,6 +103,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sibling(path: Path) -> Path:
+def sibling(path: Path) -> Path:
+    """Return a hidden name on the same disk, unlike any other process's, short enough for any file system."""
     # Not tempfile's: those are private to their owner, and caches and runs are often shared.
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")
+    return path.with_name(f".{path.name[:50]}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}")

@@ -51,32 +51,22 @@ class KNN(Method[KNNOptions]):
         the metric named first.
         """
         from finetune.data.plan import plain
-        from finetune.evaluation.calibration import fit_temperature
         from finetune.heads.knn import Neighbours
         from finetune.runs.saved import FittedHead
 
         search = self._search(task, plain(task.folds))
         best, records, y = search.best(), search.curve(), task.train.labels
-        scores = search.out_of_fold()
-        temperature = fit_temperature(scores, y)
         own = [r for r in records if (r["metric"], r["weights"]) == (best.metric, best.weights)]
         choice = {
             **best._asdict(),
             "cv_accuracy": own[best.k - 1]["cv_accuracy"],
             "cv_std": own[best.k - 1]["cv_std"],
-            "cv_folds": task.folds.n_folds,
-            "temperature": temperature,
-            "curve": [{key: r[key] for key in ("k", "cv_accuracy", "cv_std")} for r in own],
         }
-        head = Neighbours(task.train.X, y, len(task.classes), *best, temperature=temperature)
-        return FittedHead(
-            task.classes,
-            choice,
-            history=[{"step": i, **record} for i, record in enumerate(records)],
-            warnings=self._border(best.k, search.k),
-            out_of_fold=scores / temperature,
-            head=head,
-            backbone=backbone,
+        curve = [{key: r[key] for key in ("k", "cv_accuracy", "cv_std")} for r in own]
+        head = Neighbours(task.train.X, y, len(task.classes), *best)
+        warnings = self._border(best.k, search.k)
+        return FittedHead.calibrated(
+            task, backbone, head, search.out_of_fold(), choice, curve, warnings, history=records
         )
 
     def cross_validate(

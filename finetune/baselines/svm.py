@@ -54,36 +54,21 @@ class SVM(Method[SVMOptions]):
         import numpy as np
 
         from finetune.data.plan import plain
-        from finetune.evaluation.calibration import fit_temperature
         from finetune.heads.regularisation import TOLERANCE
         from finetune.runs.saved import FittedHead
 
         plan = plain(task.folds)
         path = self._path(task, plan, TOLERANCE)
         n_rows = float(np.mean([len(train) for train in plan.trains]))
-        temperature = fit_temperature(path.out_of_fold(), task.train.labels)
         curve = []
         for point in path.points:
             accuracies = path.accuracies(point)
             record = {"cv_accuracy": float(accuracies.mean()), "cv_std": float(accuracies.std())}
             curve.append({"c": _c_of(point.l2, n_rows), **record})
         best = curve[path.points.index(path.best())]
-        choice = {
-            "class_weight": self.options.class_weight,
-            **best,
-            "cv_folds": task.folds.n_folds,
-            "temperature": temperature,
-            "curve": curve,
-        }
-        return FittedHead(
-            task.classes,
-            choice,
-            history=[{"step": i, **record} for i, record in enumerate(curve)],
-            warnings=_border(path, best["c"]),
-            out_of_fold=path.out_of_fold() / temperature,
-            head=self._linear_svc(task, best["c"]).with_temperature(temperature),
-            backbone=backbone,
-        )
+        choice = {"class_weight": self.options.class_weight, **best}
+        head, warnings = self._linear_svc(task, best["c"]), _border(path, best["c"])
+        return FittedHead.calibrated(task, backbone, head, path.out_of_fold(), choice, curve, warnings)
 
     def cross_validate(
         self, task: Task, nested: Nested, backbone: Backbone | None

@@ -77,9 +77,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     ----------
     argv : sequence of str, optional
         Arguments; by default those of this process.
-
-    Returns
-    -------
-    int
     """
     return run(app, argv)

@@ -69,10 +69,6 @@ def likeness(X: NDArray[np.float32], pixels: NDArray[np.float32], y: NDArray[np.
         Raw pixels of the same images.
     y : (n,) int array
         Their classes.
-
-    Returns
-    -------
-    Likeness
     """
     return Likeness(_left_one_out(X, y), _left_one_out(pixels, y))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune.compare.record import SCHEMA, Comparison, MethodResult
 from finetune.errors import RunError
+from zoo.writing import write_text
 
 __all__ = ["ResultCache"]
 
@@ -59,20 +60,15 @@ class ResultCache:
 
     def store(self, result: MethodResult, key: dict[str, Any]) -> None:
         """Write a method's result, whole or not at all."""
-        _write(self._path(result.name, key), result.model_dump_json(indent=1))
+        write_text(self._path(result.name, key), result.model_dump_json(indent=1))
 
     def finish(self, comparison: Comparison, markdown: str) -> None:
         """Write the comparison itself: ``compare.json`` and ``compare.md``."""
-        _write(self.folder / "compare.json", json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False))
-        _write(self.folder / "compare.md", markdown)
+        text = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False)
+        write_text(self.folder / "compare.json", text)
+        write_text(self.folder / "compare.md", markdown)
 
     def _path(self, name: str, key: dict[str, Any]) -> Path:
         described = json.dumps({**key, "schema": SCHEMA}, sort_keys=True)
         digest = hashlib.sha256(described.encode()).hexdigest()
         return self.folder / "methods" / f"{name}-{digest[:16]}.json"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

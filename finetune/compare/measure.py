@@ -33,10 +33,6 @@ def measure(
         Of the training split; None for no folds.
     backbone : Backbone or None
         What the features came from.
-
-    Returns
-    -------
-    MethodResult
     """
     start = time.perf_counter()
     fitted = method.fit(task, backbone)

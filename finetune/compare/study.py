@@ -63,10 +63,6 @@ def compare(
     log : callable, optional
         Given one line at a time of what is done.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     ZooError

@@ -6,9 +6,7 @@ font; their groups are Unicode's. Nothing is downloaded: both come in packages.
 
 import importlib.metadata
 import io
-import os
 import re
-import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from zoo.cache.folders import cache_folder
 from zoo.errors import DataError
 from zoo.images.preprocess import raw_pixels
+from zoo.writing import atomic_folder
 
 __all__ = ["demo_folder"]
 
@@ -117,11 +116,10 @@ def _render_all(folder: Path, font: Path, version: str) -> None:
     """Render into a sibling and rename, so that a folder that exists is complete."""
     from zoo.progress import progress
 
-    work = folder.with_suffix(f".{os.getpid()}.tmp")
     emoji = _emoji(font)
-    try:
+    with atomic_folder(folder) as work:
         for group in {group for group, _, _ in emoji}:
-            (work / group).mkdir(parents=True)
+            (work / group).mkdir()
         text = _ATTRIBUTION.format(version=version, side=_SIDE)
         (work / "ATTRIBUTION.txt").write_text(text, encoding="utf-8")
         slices = [emoji[start : start + 100] for start in range(0, len(emoji), 100)]
@@ -135,9 +133,6 @@ def _render_all(folder: Path, font: Path, version: str) -> None:
         for place, (group, name, _) in enumerate(emoji):
             if place not in twins:
                 (work / group / name).write_bytes(pictures[place][0])
-        work.rename(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _render(font: Path, emoji: list[tuple[str, str, str]]) -> list[tuple[bytes, NDArray[np.float32]]]:

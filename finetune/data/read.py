@@ -31,10 +31,6 @@ def read(data: str | os.PathLike[str], labels: str = "top") -> Dataset:
     labels : str, optional
         Which folder names the class, as for :func:`finetune.data.folder.read_folder`.
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     DataError

@@ -84,10 +84,6 @@ def hold_out(
     splits_from : str
         The kind to report where `splits` is given: ``folders`` or ``column``.
 
-    Returns
-    -------
-    Split
-
     Raises
     ------
     DataError
@@ -144,10 +140,6 @@ def folds(
         Not negative; equal seeds give equal folds.
     repeats : int
         How often to deal again.
-
-    Returns
-    -------
-    Folds
 
     Raises
     ------

@@ -152,10 +152,6 @@ def descend(
     stop : callable, optional
         Given how many epochs are done and the head then, returns whether to stop.
 
-    Returns
-    -------
-    MLP
-
     Raises
     ------
     Diverged

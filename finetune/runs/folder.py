@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import ClassVar, Self
 
 from finetune.errors import RunError
 from finetune.runs.record import Run, read_record
+from zoo.writing import put_in_place, sibling
 
 __all__ = ["PARTS", "RunFolder", "check_out"]
 
@@ -94,7 +94,7 @@ class RunFolder:
                 except FileExistsError:
                     self.path = _first_free(self.path)
             self._place = self.path.resolve()  # through a symbolic link, the folder it points to is replaced
-            self.work = _sibling(self._place, "tmp")
+            self.work = sibling(self._place)
             self.work.mkdir()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
@@ -128,7 +128,7 @@ class RunFolder:
         except RunError as found:
             raise RunError(found.problem, f"The finished run is kept in {self.work}.") from found
         try:
-            _replace(self._place, self.work)
+            put_in_place(self.work, self._place)
         except OSError as failure:
             reason = failure.strerror or failure
             raise RunError(
@@ -214,26 +214,6 @@ def _first_free(path: Path) -> Path:
         number += 1
         path = path.with_name(f"{stem}-{number:03d}")
     return path
-
-
-def _sibling(place: Path, purpose: str) -> Path:
-    """Name a hidden folder on the same disk, unlike any other process's, short enough for any file system."""
-    return place.with_name(f".{place.name[:50]}.{purpose}-{os.getpid()}-{secrets.token_hex(3)}")
-
-
-def _replace(place: Path, work: Path) -> None:
-    """Rename `work` to `place`; what lies there is moved aside first and deleted last."""
-    if not place.exists():
-        work.rename(place)
-        return
-    old = _sibling(place, "old")
-    place.rename(old)
-    try:
-        work.rename(place)
-    except BaseException:  # Ctrl-C too must not leave the place empty
-        old.rename(place)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _cannot_write(path: Path, error: OSError) -> RunError:

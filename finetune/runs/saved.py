@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.evaluation.calibration import fit_temperature
 from finetune.heads.head import Head
 from finetune.heads.linear import Linear
-from finetune.method import Fitted, Images
+from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
 
 __all__ = ["FittedHead", "load_head", "save_head", "save_network"]
@@ -47,6 +48,48 @@ class FittedHead(Fitted):
 
     head: Head
     backbone: Backbone | None
+
+    @classmethod
+    def calibrated(
+        cls,
+        task: Task,
+        backbone: Backbone | None,
+        head: Head,
+        scores: NDArray[Any],
+        choice: dict[str, Any],
+        curve: list[dict[str, Any]],
+        warnings: list[str],
+        history: list[dict[str, Any]] | None = None,
+    ) -> Self:
+        """Return the result of a choice by cross-validation.
+
+        Parameters
+        ----------
+        task : Task
+        backbone : Backbone or None
+        head : Head
+            Fitted to all training images, not yet calibrated.
+        scores : (n, c) array
+            Out-of-fold scores of the training images; they give the temperature.
+        choice : dict
+            What was chosen, with its accuracy.
+        curve : list of dict
+            What it was chosen among.
+        warnings : list of str
+        history : list of dict, optional
+            Where it is more than the curve.
+        """
+        temperature = fit_temperature(scores, task.train.labels)
+        common = {"cv_folds": task.folds.n_folds, "temperature": temperature, "curve": curve}
+        return cls(
+            task.classes,
+            {**choice, **common},
+            history=[{"step": i, **line} for i, line in enumerate(curve if history is None else history)],
+            warnings=warnings,
+            out_of_fold=scores / temperature,
+            head=head.with_temperature(temperature),
+            backbone=backbone,
+        )
 
     @property
     def n_parameters(self) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from finetune.errors import RunError
 from zoo.errors import DataError
+from zoo.writing import write_text
 
 __all__ = ["Unfinished"]
 
@@ -58,9 +59,7 @@ class Unfinished:
             )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self._request.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"schema": _SCHEMA, **request}, indent=1), encoding="utf-8")
-            temporary.replace(self._request)
+            write_text(self._request, json.dumps({"schema": _SCHEMA, **request}, indent=1))
         except OSError as error:
             raise RunError(
                 f"{self.folder} cannot be written ({error.strerror or error}).", "Choose another --out."

@@ -149,38 +149,27 @@ class Probe(Method[ProbeOptions]):
 
     def _fit_linear(self, task: Task, backbone: Backbone | None) -> Fitted:
         from finetune.data.plan import plain
-        from finetune.evaluation.calibration import fit_temperature
         from finetune.heads.regularisation import TOLERANCE
         from finetune.runs.saved import FittedHead
 
         path = self.path(task, plain(task.folds), TOLERANCE)
         best, y = path.best(), task.train.labels
-        temperature = fit_temperature(path.out_of_fold(), y)
         curve = [_record(path, point, y) for point in path.points]
         chosen = curve[path.points.index(best)]
         choice = {
             "loss": self.options.loss,
             "class_weight": self.options.class_weight,
             **{key: chosen[key] for key in ("l2", "cv_accuracy", "cv_std")},
-            "cv_folds": task.folds.n_folds,
-            "temperature": temperature,
-            "curve": curve,
         }
-        return FittedHead(
-            task.classes,
-            choice,
-            history=[{"step": i, **record} for i, record in enumerate(curve)],
-            warnings=_border(path) if self.options.l2 is None else [],
-            out_of_fold=path.out_of_fold() / temperature,
-            head=path.classifier().with_temperature(temperature),
-            backbone=backbone,
+        warnings = _border(path) if self.options.l2 is None else []
+        return FittedHead.calibrated(
+            task, backbone, path.classifier(), path.out_of_fold(), choice, curve, warnings
         )
 
     def _fit_mlp(self, task: Task, backbone: Backbone | None) -> Fitted:
         """As for a linear head: the L2 with the least loss on images not trained on."""
         import numpy as np
 
-        from finetune.evaluation.calibration import fit_temperature
         from finetune.heads.descent import Diverged, fit_mlp, fit_mlp_folds
         from finetune.runs.saved import FittedHead
 
@@ -200,7 +189,6 @@ class Probe(Method[ProbeOptions]):
         curve = [{"l2": l2, **_judged(scores, task)} for l2, scores in tried.items()]
         best = min(curve, key=lambda point: point["cv_loss"])
         how = self.descent(task.seed, best["l2"])
-        temperature = fit_temperature(tried[best["l2"]], y)
         everything = np.arange(len(y))
         try:
             head, _ = fit_mlp(X, y, c, everything, everything[:1], how)
@@ -212,18 +200,8 @@ class Probe(Method[ProbeOptions]):
             "head": "mlp",
             **{name: getattr(how, name) for name in ("activation", "hidden", "lr", "epochs")},
             **{key: best[key] for key in ("l2", "cv_accuracy", "cv_std")},
-            "cv_folds": task.folds.n_folds,
-            "temperature": temperature,
-            "curve": curve,
         }
-        return FittedHead(
-            task.classes,
-            choice,
-            history=[{"step": i, **point} for i, point in enumerate(curve)],
-            out_of_fold=tried[best["l2"]] / temperature,
-            head=head.with_temperature(temperature),
-            backbone=backbone,
-        )
+        return FittedHead.calibrated(task, backbone, head, tried[best["l2"]], choice, curve, [])
 
     def _diverged(self) -> Exception:
         from finetune.errors import TrainingError

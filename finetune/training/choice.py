@@ -30,7 +30,7 @@ from finetune.training.learner import Diverged
 from finetune.training.loop import Outcome, log_losses, train
 from finetune.training.sources import Rows
 
-__all__ = ["Choice", "choose"]
+__all__ = ["choose"]
 
 #: So many held-out images are enough to decide; folds are added until there are.
 ENOUGH = 90
@@ -47,25 +47,9 @@ MOST_BEYOND = 2
 PRUNED = 3.0
 
 
-@dataclass(frozen=True, eq=False)
-class Choice:
-    """What was chosen.
-
-    Attributes
-    ----------
-    record : dict
-        ``lr``; ``epochs``, after how many of ``of_epochs`` to stop; ``alpha``, the share of the trained
-        weights in their interpolation with the start; ``temperature``, what scores are to be divided by; and
-        what the choice was made on, for ``run.json``.
-    warnings : list of str
-        What the user should know.
-    """
-
-    record: dict[str, Any]
-    warnings: list[str]
-
-
-def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkpoints: Checkpoints) -> Choice:
+def choose(
+    bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkpoints: Checkpoints
+) -> tuple[dict[str, Any], list[str]]:
     """Choose the learning rate and alpha.
 
     Parameters
@@ -80,7 +64,12 @@ def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkp
 
     Returns
     -------
-    Choice
+    choice : dict
+        ``lr``; ``epochs``, after how many of ``of_epochs`` to stop; ``alpha``, the share of the trained
+        weights in their interpolation with the start; ``temperature``, what scores are to be divided by; and
+        what the choice was made on, for ``run.json``.
+    warnings : list of str
+        What the user should know.
 
     Raises
     ------
@@ -109,7 +98,7 @@ def choose(bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkp
         "alphas": alphas,
         "curve": best.curve,
     }
-    return Choice(record, best.warnings(labels, trials.groups, alpha))
+    return record, best.warnings(labels, trials.groups, alpha)
 
 
 def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:

@@ -49,10 +49,6 @@ def cut(network: nn.Module, input_size: tuple[int, int]) -> Cut:
     input_size : (int, int)
         Height and width of its images.
 
-    Returns
-    -------
-    Cut
-
     Raises
     ------
     TrainingError

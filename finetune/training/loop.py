@@ -130,10 +130,6 @@ def train(
     stop : callable, optional
         Given the epochs' lines so far, returns whether to stop.
 
-    Returns
-    -------
-    Outcome
-
     Raises
     ------
     Diverged

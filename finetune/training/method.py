@@ -107,13 +107,15 @@ class NetworkMethod(Method[OptionsT]):
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
-        chosen = choose(bench, self.options.learning_rates(len(task.train)), task.folds, checkpoints)
+        choice, warnings = choose(
+            bench, self.options.learning_rates(len(task.train)), task.folds, checkpoints
+        )
         everything = np.arange(len(task.train))
         start = bench.begin(everything)
         outcome = Outcome()
-        lr, epochs, alpha = (chosen.record[key] for key in ("lr", "epochs", "alpha"))
+        lr, epochs, alpha = (choice[key] for key in ("lr", "epochs", "alpha"))
         if alpha > 0:
             options, final = bench.options.model_copy(update={"lr": lr}), checkpoints.named("final")
             outcome = train(bench.job, everything, options, final, "training", until=epochs)
             interpolate(bench.job.network, start, trained_state(bench.job.network), alpha)
-        return bench.fitted(chosen.record, outcome.log, chosen.warnings)
+        return bench.fitted(choice, outcome.log, warnings)

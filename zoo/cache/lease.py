@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zoo.cache.folders import cache_errors
-from zoo.writing import TEMPORARY
+from zoo.writing import sibling
 
 try:
     import fcntl
@@ -111,7 +111,7 @@ def _is_still(handle: int, folder: Path) -> bool:
 
 def _remove(folder: Path) -> bool:
     """Rename a folder first, so that no process finds half of it."""
-    aside = folder.with_name(f".{folder.name}.{time.time_ns()}{TEMPORARY}")
+    aside = sibling(folder)
     folder.rename(aside)
     shutil.rmtree(aside, ignore_errors=True)
     return True

@@ -79,10 +79,6 @@ class Preprocess:
         config : mapping
             With any of ``input_size`` (channels, height, width), ``interpolation``, ``crop_pct``,
             ``crop_mode``, ``mean`` and ``std``.
-
-        Returns
-        -------
-        Preprocess
         """
         height, width = (config.get("input_size") or (3, 224, 224))[-2:]
         return cls(

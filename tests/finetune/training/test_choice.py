@@ -76,27 +76,27 @@ def chosen(rates, epochs=3, start_mistakes=40, interpolated=True):
 def test_where_no_other_learning_rate_could_be_told_to_be_better_none_is_tried(tried):
     results, rates = tried
     results |= {1e-3: 5}
-    found = chosen((1e-3, 3e-4, 3e-3))
+    found, _ = chosen((1e-3, 3e-4, 3e-3))
     assert rates == [1e-3]
-    assert found.record["lr"] == 1e-3
-    assert found.record["validation_accuracy"] == pytest.approx(0.95)
+    assert found["lr"] == 1e-3
+    assert found["validation_accuracy"] == pytest.approx(0.95)
 
 
 def test_with_one_mistake_more_the_others_are_and_the_best_is_taken(tried):
     results, rates = tried
     results |= {1e-3: 12, 3e-4: 6, 3e-3: 30, 9e-5: 14}
-    found = chosen((1e-3, 3e-4, 3e-3))
-    assert found.record["lr"] == 3e-4
+    found, _ = chosen((1e-3, 3e-4, 3e-3))
+    assert found["lr"] == 3e-4
     assert set(rates) == set(results)  # and one beyond the end at which the best was
-    assert [r["lr"] for r in found.record["learning_rates"]] == sorted(results)
+    assert [r["lr"] for r in found["learning_rates"]] == sorted(results)
 
 
 def test_a_learning_rate_that_diverged_is_passed_over_and_recorded(tried):
     results, _ = tried
     results |= {1e-3: None, 3e-4: 3}
-    found = chosen((1e-3, 3e-4, 3e-3))
-    assert found.record["lr"] == 3e-4
-    assert found.record["learning_rates"][-1] == {"lr": 1e-3, "validation_loss": None}
+    found, _ = chosen((1e-3, 3e-4, 3e-3))
+    assert found["lr"] == 3e-4
+    assert found["learning_rates"][-1] == {"lr": 1e-3, "validation_loss": None}
 
 
 def test_if_the_only_one_diverged_its_error_is_raised(tried):
@@ -122,27 +122,27 @@ def test_few_images_are_judged_on_as_many_folds_as_it_takes():
 def test_a_training_far_behind_is_pruned(tried):
     results, _ = tried
     results |= {1e-3: 6, 3e-4: 7, 3e-3: 60}
-    found = chosen((1e-3, 3e-4, 3e-3))
-    assert found.record["learning_rates"][-1]["validation_loss"] is None
-    assert found.record["lr"] == 1e-3
+    found, _ = chosen((1e-3, 3e-4, 3e-3))
+    assert found["learning_rates"][-1]["validation_loss"] is None
+    assert found["lr"] == 1e-3
 
 
 def test_the_last_epoch_counts_and_not_a_lucky_one(tried):
     """The first learning rate has its best epoch halfway; the other ends better."""
     results, _ = tried
     results |= {1e-3: (20, 7, 20), 3e-4: (20, 20, 8), 9e-5: 30, 3e-3: 40}
-    found = chosen((1e-3, 3e-4, 3e-3))
-    assert found.record["lr"] == 3e-4
-    assert found.record["epochs"] == 3
-    assert found.record["validation_accuracy"] == pytest.approx(0.92)
+    found, _ = chosen((1e-3, 3e-4, 3e-3))
+    assert found["lr"] == 3e-4
+    assert found["epochs"] == 3
+    assert found["validation_accuracy"] == pytest.approx(0.92)
 
 
 def test_a_best_last_epoch_is_no_evidence_that_more_would_help(tried):
     results, _ = tried
     results |= {1e-3: (7, 5)}
-    assert chosen((1e-3,), epochs=2).warnings == []
+    assert chosen((1e-3,), epochs=2)[1] == []
     results |= {1e-3: (40, 5)}
-    (warning,) = chosen((1e-3,), epochs=2).warnings
+    (warning,) = chosen((1e-3,), epochs=2)[1]
     assert "--epochs" in warning
 
 
@@ -153,19 +153,19 @@ def test_the_start_is_kept_where_training_is_not_better_by_one_standard_error(tr
     results, _ = tried
     results |= {1e-3: 5}
     better, equal = (chosen((1e-3,), start_mistakes=n) for n in (40, 5))
-    assert better.record["alpha"] == 1
-    assert better.warnings == []
-    assert equal.record["alpha"] == 0
-    assert "not better than the classifier it started from" in equal.warnings[0]
-    assert [tried["alpha"] for tried in equal.record["alphas"]] == [0, 0.25, 0.5, 0.75, 1]
+    assert better[0]["alpha"] == 1
+    assert better[1] == []
+    assert equal[0]["alpha"] == 0
+    assert "not better than the classifier it started from" in equal[1][0]
+    assert [tried["alpha"] for tried in equal[0]["alphas"]] == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_without_interpolation_the_trained_weights_are_kept_and_the_sentence_is_said(tried):
     results, _ = tried
     results |= {1e-3: 5}
-    found = chosen((1e-3,), start_mistakes=5, interpolated=False)
-    assert found.record["alpha"] == 1
-    assert "--strategy probe" in found.warnings[0]
+    found, warnings = chosen((1e-3,), start_mistakes=5, interpolated=False)
+    assert found["alpha"] == 1
+    assert "--strategy probe" in warnings[0]
 
 
 def test_the_smallest_alpha_within_one_standard_error_is_chosen():
