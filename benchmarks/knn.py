@@ -17,10 +17,10 @@ import numpy as np
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 
-from finetune.baselines import knn
-from finetune.data.dataset import read
+from finetune.data.read import read
 from finetune.data.split import folds
 from finetune.method import Images, Task
+from finetune.methods import make_method
 from zoo.backbone import load
 from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace
@@ -42,9 +42,9 @@ def features(given):
 
 def ours(task, max_k, weights):
     start = time.perf_counter()
-    lines = knn.fit(task, None, knn.Options(max_k=max_k, weights=weights)).log
+    lines = make_method("knn", max_k=max_k, weights=weights).fit(task, None).history
     seconds = time.perf_counter() - start
-    return seconds, {(r["distance"], r["k"]): r["cv_accuracy"] for r in lines if r["weights"] == "uniform"}
+    return seconds, {(r["metric"], r["k"]): r["cv_accuracy"] for r in lines if r["weights"] == "uniform"}
 
 
 def peer(task, max_k):

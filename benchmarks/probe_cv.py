@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from sklearn.preprocessing import StandardScaler
 
-from finetune.data.dataset import read
+from finetune.data.read import read
 from finetune.data.split import folds
 from finetune.heads.linear import Problems, softmax_loss, solve
 from zoo.backbone import load

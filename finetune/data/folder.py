@@ -21,29 +21,14 @@ _LAYOUT = "Put the images of each class into a folder of their own, like {0}/cat
 
 @dataclass
 class _Split:
-    """One split: its files by class name, and what else is there.
+    """One split: its files by class name, and what else is there."""
 
-    Attributes
-    ----------
-    root : Path
-        The folder of the class folders.
-    files : dict of str to list of Path
-    inner : dict of str to set of str
-        For each first-level folder, the folders below it that hold files themselves.
-    empty : list of Path
-        Class folders without files.
-    beside : list of Path
-        Files beside the class folders.
-    ignored : int
-        How many entries were not read.
-    """
-
-    root: Path
+    root: Path  # the folder of the class folders
     files: dict[str, list[Path]]
-    inner: dict[str, set[str]]
-    empty: list[Path]
-    beside: list[Path]
-    ignored: int
+    inner: dict[str, set[str]]  # for each first-level folder, the folders below it that hold files themselves
+    empty: list[Path]  # class folders without files
+    beside: list[Path]  # files beside the class folders
+    ignored: int  # how many entries were not read
 
 
 def read_folder(root: Path, labels: str = "top") -> Dataset:

@@ -10,7 +10,9 @@ from typing import Any, Self
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from finetune.errors import RunError
+from finetune.evaluation.comparisons import Contradiction
 from finetune.evaluation.metrics import Evaluation
+from finetune.evaluation.shift import Shift
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
 
@@ -75,39 +77,6 @@ class DataCopies(PlainModel):
     groups: int
     images: int
     held_out_with_copy: int
-
-
-class RunShift(PlainModel):
-    """How well a classifier separates training from held-out images.
-
-    Attributes
-    ----------
-    auc : float
-        0.5 where they cannot.
-    p_value : float
-        Share of random splits with an AUC at least as large.
-    """
-
-    auc: float
-    p_value: float
-
-
-class RunContradiction(PlainModel):
-    """Cross-validated against held-out accuracy.
-
-    Attributes
-    ----------
-    difference : float
-        Cross-validated minus held-out accuracy.
-    ci95 : tuple of float
-        Its 95% interval.
-    p_value : float
-        Of a difference that large by chance.
-    """
-
-    difference: float
-    ci95: tuple[float, float]
-    p_value: float
 
 
 class RunData(PlainModel):
@@ -209,9 +178,9 @@ class Run(PlainModel):
     test : Evaluation
         Measured once, on the test images.
     reference : Reference
-    shift : RunShift or None
+    shift : Shift or None
         None unless the data bring their own split.
-    contradiction : RunContradiction or None
+    contradiction : Contradiction or None
         None where not every training image has an out-of-fold prediction.
     seconds : dict of str to float
         Wall-clock time by phase, and ``total``.
@@ -236,8 +205,8 @@ class Run(PlainModel):
     choice: dict[str, JsonValue]
     test: Evaluation
     reference: Reference
-    shift: RunShift | None = None
-    contradiction: RunContradiction | None = None
+    shift: Shift | None = None
+    contradiction: Contradiction | None = None
     seconds: dict[str, float]
     environment: Environment
     seed: int

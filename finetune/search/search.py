@@ -138,13 +138,7 @@ class Search(Method[SearchOptions]):
         return NetworkTrainer(self.method, task, backbone, self.space, self.given)
 
     def _space(self) -> Space:
-        """Return what is searched.
-
-        Raises
-        ------
-        OptionError
-            If it does not exist or is given.
-        """
+        """Return what is searched; OptionError if it does not exist or is given."""
         known = find_method(self.method).Options.search_space(self.given)
         if not self.options.over:
             usual = {n: p for n, p in known.items() if not p.optional and n not in self.given}

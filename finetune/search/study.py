@@ -229,14 +229,7 @@ def _distributions(space: Space) -> dict[str, Any]:
 
 
 class _Study:
-    """One stage's study.
-
-    Attributes
-    ----------
-    stage : str
-    trials : list of Trial
-        Those that are finished.
-    """
+    """One stage's study, with the trials that are finished."""
 
     def __init__(self, storage: Any, stage: Any, seed: int) -> None:
         import optuna

@@ -128,23 +128,12 @@ def _best_trial(trials: "_Trials", learning_rates: tuple[float, ...]) -> "_Trial
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """The trainings at one learning rate, over all judging folds.
-
-    Attributes
-    ----------
-    lr : float
-    curve : list of dict
-        A point for each epoch that all trainings went through.
-    before_last : (m, c) array or None
-        Scores of the held-out images one epoch before the last.
-    scores : dict of float to (m, c) array
-        Theirs after the last epoch, by alpha.
-    """
+    """The trainings at one learning rate, over all judging folds."""
 
     lr: float
-    curve: list[dict[str, Any]]
-    before_last: NDArray[np.float32] | None
-    scores: dict[float, NDArray[np.float32]]
+    curve: list[dict[str, Any]]  # a point for each epoch that all trainings went through
+    before_last: NDArray[np.float32] | None  # scores of the held-out images one epoch before the last, (m, c)
+    scores: dict[float, NDArray[np.float32]]  # theirs after the last epoch, by alpha
 
     @property
     def loss(self) -> float:
