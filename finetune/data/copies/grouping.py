@@ -160,7 +160,7 @@ def _notices(dataset: Dataset, copies: Copies, mode: str) -> list[Notice]:
             "copies",
             [names[i] for i in order],
             "image is a copy",
-            f"images are copies or further pictures of one thing, in {copies.n_groups:,} groups",
+            f"images are copies or further images of one thing, in {copies.n_groups:,} groups",
             kept,
         )
     ]
