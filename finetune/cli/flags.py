@@ -142,10 +142,10 @@ def _parameter(fields: dict[str, Any]) -> Parameter:
         words = "|".join(choices(field))
         by_text.setdefault(f"{field.description}{f' [{words}]' if words else ''}", []).append(method)
     heading = next((h for f in fields.values() if (h := f.json_schema_extra["group"])), "")
-    said = set(heading.partition("(")[2].rstrip(")").split(", ")) if heading else set()
-    usual = sorted(by_text.items(), key=lambda item: set(item[1]) != said)  # what the heading covers first
+    covered = set(heading.partition("(")[2].rstrip(")").split(", ")) if heading else set()
+    usual = sorted(by_text.items(), key=lambda item: set(item[1]) != covered)  # what the heading covers first
     text = " ".join(
-        description if set(methods) == said else f"{', '.join(methods)}: {description}"
+        description if set(methods) == covered else f"{', '.join(methods)}: {description}"
         for description, methods in usual
     )
     group = Group(heading or "Method options", sort_key=10 if heading else 5)

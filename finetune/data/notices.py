@@ -51,5 +51,5 @@ class Notice:
         '2 images are very dark (a.jpg, b.jpg).'
         """
         shown = ", ".join(names[:2]) + (", …" if len(names) > 2 else "")
-        said = f"{len(names)} {one if len(names) == 1 else many} ({shown})."
-        return cls(kind, len(names), tuple(names[:MAX_EXAMPLES]), f"{said} {then}".strip())
+        count = f"{len(names)} {one if len(names) == 1 else many} ({shown})."
+        return cls(kind, len(names), tuple(names[:MAX_EXAMPLES]), f"{count} {then}".strip())

@@ -76,7 +76,7 @@ def _make(root: Path) -> None:
         if not root.exists():
             raise
         raise CacheError(
-            f"{root} was not made by this program: it has no {_MARK} of ours.",
+            f"{root} was not made by this program: it has no {_MARK}.",
             "Move it away, or set ZOO_CACHE to another folder.",
         ) from None
 
