@@ -124,6 +124,8 @@ class Fitted(ABC):
         What the user should know before trusting the result.
     out_of_fold : (n, c) array or None
         Calibrated scores of the training images by classifiers that were not fitted to them.
+    validation : (rows, scores) or None
+        The same of some training images, where the others have none: their places, and (m, c) scores.
     files : dict
         Further files for the run folder, name to text.
     """
@@ -133,6 +135,7 @@ class Fitted(ABC):
     history: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     out_of_fold: NDArray[np.floating[Any]] | None = None
+    validation: tuple[NDArray[np.int64], NDArray[np.floating[Any]]] | None = None
     files: dict[str, str] = field(default_factory=dict)
 
     @property

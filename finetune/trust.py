@@ -211,7 +211,15 @@ class Knowledge:
 
     @classmethod
     def of(cls, fitted: Fitted, train: Images) -> Knowledge:
-        """Learn it from the training images, whole groups at a time."""
+        """Learn it from the training images, whole groups at a time.
+
+        A network that was trained only has scores of the images that its learning rate was chosen on, and no
+        features to compare others with.
+        """
+        if fitted.validation is not None:
+            rows, scores = fitted.validation
+            some = train.subset(rows)
+            return cls(fit_prediction_sets(softmax(scores), some.labels, some.groups))
         if fitted.out_of_fold is None:
             return cls()
         sets = fit_prediction_sets(softmax(fitted.out_of_fold), train.labels, train.groups)

@@ -108,10 +108,12 @@ def reliance(run: Run) -> str:
     sets = Knowledge.load(run.path / "model").sets
     if sets is None or max(sets.thresholds, default=0.0) < 0.95:
         return text
+    text += " `predict --coverage 0.95` gives sets of classes that hold the true one in 95 of 100 images"
+    if not (run.path / "model" / "unfamiliar.safetensors").exists():
+        return f"{text}."
     return (
-        f"{text} `predict --coverage 0.95` gives sets of classes that hold the true one in 95 of 100 images; "
-        "`predict --reject 0.05` recognises images of another kind, but mostly not a new class of the same"
-        " kind."
+        f"{text}; `predict --reject 0.05` recognises images of another kind, but mostly not a new class of"
+        " the same kind."
     )
 
 

@@ -1,9 +1,9 @@
 """Which methods differ, and in words what that means.
 
 Two methods count as different by McNemar's exact test on the held-out images (on whole groups, where there
-are any) at 5%, after Holm's adjustment for all pairs of the table. All pairs and not only those with the best:
-the best is known only after the evaluation, so that a comparison with it is one with whichever was luckiest.
-Then of any number of equally good methods, in 95 tables of 100 none is called worse than another.
+are any) at 5%, after Holm's adjustment for all pairs of the table. All pairs and not only those with the
+best: the best is known only after the evaluation, so that a comparison with it is one with whichever was
+luckiest. Then of any number of equally good methods, in 95 tables of 100 none is called worse than another.
 
 The folds are a second opinion. They rest on the training images, so they can see differences that the
 held-out images are too few for; but their test is an approximation, and never overrules the other.

@@ -49,7 +49,7 @@ PRUNED = 3.0
 
 def choose(
     bench: Bench, learning_rates: tuple[float, ...], folds: Folds, checkpoints: Checkpoints
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str], tuple[Rows, NDArray[np.float32]]]:
     """Choose the learning rate and alpha.
 
     Parameters
@@ -70,6 +70,8 @@ def choose(
         what the choice was made on, for ``run.json``.
     warnings : list of str
         What the user should know.
+    validation : (rows, scores)
+        The images that the choice was made on, and their scores, (m, c), divided by the temperature.
 
     Raises
     ------
@@ -98,7 +100,8 @@ def choose(
         "alphas": alphas,
         "curve": best.curve,
     }
-    return record, best.warnings(labels, trials.groups, alpha)
+    warnings = best.warnings(labels, trials.groups, alpha)
+    return record, warnings, (trials.rows, best.scores[alpha] / np.float32(temperature))
 
 
 def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:
@@ -164,10 +167,10 @@ class _Trials:
 
     def __init__(self, bench: Bench, checkpoints: Checkpoints, pairs: list[tuple[Rows, Rows]]) -> None:
         self._bench, self._checkpoints, self._pairs = bench, checkpoints, pairs
-        judging = np.concatenate([rows for _, rows in pairs])
+        self.rows = np.concatenate([rows for _, rows in pairs])
         train = bench.task.train
-        self.labels = train.labels[judging]
-        self.groups = None if train.groups is None else train.groups[judging]
+        self.labels = train.labels[self.rows]
+        self.groups = None if train.groups is None else train.groups[self.rows]
         self.done: dict[float, _Trial | None] = {}
         self._diverged: Diverged | None = None
         self._lowest: dict[tuple[int, int], float] = {}  # the lowest loss after each epoch of each fold

@@ -107,7 +107,7 @@ class NetworkMethod(Method[OptionsT]):
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
-        choice, warnings = choose(
+        choice, warnings, validation = choose(
             bench, self.options.learning_rates(len(task.train)), task.folds, checkpoints
         )
         everything = np.arange(len(task.train))
@@ -118,4 +118,6 @@ class NetworkMethod(Method[OptionsT]):
             options, final = bench.options.model_copy(update={"lr": lr}), checkpoints.named("final")
             outcome = train(bench.job, everything, options, final, "training", until=epochs)
             interpolate(bench.job.network, start, trained_state(bench.job.network), alpha)
-        return bench.fitted(choice, outcome.log, warnings)
+        fitted = bench.fitted(choice, outcome.log, warnings)
+        fitted.validation = validation
+        return fitted

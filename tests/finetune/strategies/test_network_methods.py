@@ -14,12 +14,13 @@ from photos import crops
 from PIL import Image
 
 import zoo
-from finetune.errors import OptionError
+from finetune.errors import OptionError, RunError
 from finetune.method import Images
 from finetune.methods import make_method
 from finetune.strategies.probe import Probe
 from finetune.training import network
 from finetune.training.learner import Diverged
+from finetune.trust import Knowledge
 from zoo.images.decode import UnreadableImage
 
 METHODS = {"last-layers": {"num_views": 2}, "full": {"img_size": 32}}
@@ -48,6 +49,27 @@ def test_one_seed_one_result(name, backbone, photos):
     one, two, other = (method.fit(task(backbone, photos, seed=seed), backbone) for seed in (5, 5, 6))
     assert held(one.network) == held(two.network) != held(other.network)
     assert one.choice == two.choice
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_was_held_out_of_the_training_gives_prediction_sets(name, backbone, photos, tmp_path):
+    """By the scores of the images that the choice was made on, calibrated as the saved network's are."""
+    given = task(backbone, photos)
+    found = make_method(name, **SHORT, **METHODS[name]).fit(given, backbone)
+    rows, scores = found.validation
+    assert len(set(rows.tolist())) == len(rows) == found.choice["n_validation"]
+    right = scores.argmax(axis=1) == given.train.labels[rows]
+    assert right.mean() == pytest.approx(found.choice["validation_accuracy"])
+    knowledge = Knowledge.of(found, given.train)
+    assert knowledge.sets.n == len(rows)
+    knowledge.save(tmp_path)
+    loaded = Knowledge.load(tmp_path)
+    assert (
+        loaded.prediction_sets(np.eye(2), 0.75).tolist()
+        == knowledge.prediction_sets(np.eye(2), 0.75).tolist()
+    )
+    with pytest.raises(RunError, match="Train with a strategy that cross-validates"):
+        loaded.unfamiliarity(given.train.X, 0.2)
 
 
 @pytest.mark.parametrize("name", METHODS)
