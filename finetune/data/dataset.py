@@ -60,6 +60,8 @@ class Dataset:
         How many entries were not read: hidden ones, system files, files beside the class folders.
     notices : tuple of Notice
         What a user should know about the data.
+    base : Path or None
+        What `names` are relative to, where that is not `root`.
     """
 
     root: str
@@ -72,6 +74,7 @@ class Dataset:
     skipped: tuple[Skipped, ...] = ()
     ignored: int = 0
     notices: tuple[Notice, ...] = ()
+    base: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "splits", "groups"):
@@ -96,7 +99,8 @@ class Dataset:
     def name_of(self, path: Path) -> str:
         """Return a path relative to the data's folder, with forward slashes."""
         root = Path(self.root)
-        base = root.parent if root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir() else root
+        is_table = root.suffix.lower() in TABLE_SUFFIXES and not root.is_dir()
+        base = self.base or (root.parent if is_table else root)
         return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
     def subset(self, indices: npt.NDArray[np.int64] | Sequence[int]) -> "Dataset":

@@ -41,7 +41,9 @@ def read(data: str | os.PathLike[str], labels: str = "top") -> Dataset:
         from finetune.data.demo import demo_folder
 
         folder = demo_folder()
-        return replace(read_folder(folder), root=DEMO, notices=())  # only of our own file beside them
+        return replace(
+            read_folder(folder), root=DEMO, base=folder, notices=()
+        )  # only of our own file beside them
     path = _existing(data)
     if path.is_dir():
         dataset = read_folder(path, labels)

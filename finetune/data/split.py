@@ -101,19 +101,7 @@ def hold_out(
         return Split(np.flatnonzero(~held), np.flatnonzero(held), splits_from, _straddling(held, groups))
     if groups is not None:
         return _hold_out_groups(y, np.asarray(groups), seed, fraction)
-    chosen = []
-    for label in np.unique(y):
-        members = np.flatnonzero(y == label)
-        if len(members) < 3:
-            raise DataError(
-                f"Class number {label} has {len(members)} images, too few to hold one out.",
-                "Each class needs at least 3: add images to it or take it out.",
-            )
-        size = min(max(round(len(members) * fraction), 1), len(members) - 2)
-        # A stream for each class, so that more images in one class leave the others' split alone.
-        chosen.append(_generator(seed, 0, int(label)).permutation(members)[:size])
-    test = np.sort(np.concatenate(chosen))
-    return Split(np.setdiff1d(np.arange(len(y)), test), test, "stratified")
+    return _hold_out_images(y, seed, fraction)
 
 
 def folds(
@@ -276,11 +264,47 @@ def _deal_groups(y: Indices, groups: npt.NDArray[Any], k: int, generator: np.ran
     return fold_of_group[group_of]
 
 
+def _hold_out_images(y: Indices, seed: int, fraction: float) -> Split:
+    """Hold out a fraction of each class."""
+    chosen = []
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        if len(members) < 3:
+            raise DataError(
+                f"Class number {label} has {len(members)} images, too few to hold one out.",
+                "Each class needs at least 3: add images to it or take it out.",
+            )
+        size = min(max(round(len(members) * fraction), 1), len(members) - 2)
+        # A stream for each class, so that more images in one class leave the others' split alone.
+        chosen.append(_generator(seed, 0, int(label)).permutation(members)[:size])
+    test = np.sort(np.concatenate(chosen))
+    return Split(np.setdiff1d(np.arange(len(y)), test), test, "stratified")
+
+
+def _with_whole_groups(y: Indices, groups: npt.NDArray[Any], split: Split) -> Split | None:
+    """Put each group on the side of most of its images; None if a class is then missing on one side."""
+    held = np.zeros(len(y))
+    held[split.test] = 1
+    group_of = np.unique(groups, return_inverse=True)[1]
+    whole = (np.bincount(group_of, held) / np.bincount(group_of) > 0.5)[group_of]
+    if any(len(np.unique(whole[y == label])) < 2 for label in np.unique(y)):
+        return None
+    return Split(np.flatnonzero(~whole), np.flatnonzero(whole), "grouped")
+
+
 def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: float) -> Split:
-    """Hold out that fold of whole groups which shows most classes and is nearest in size."""
+    """Hold out whole groups.
+
+    Where most images stand for themselves, the split is the one without groups, but for whole groups. Else
+    it is that fold of whole groups which shows most classes and is nearest in size.
+    """
     n_groups = len(np.unique(groups))
     if n_groups == 1:
         raise DataError("All images are in one group.", _OTHER_GROUPS)
+    if n_groups > len(y) / 2 and smallest_class(y) >= 3:
+        split = _with_whole_groups(y, groups, _hold_out_images(y, seed, fraction))
+        if split is not None:
+            return split
     k = min(max(round(1 / fraction), 2), n_groups)
     fold_of = _deal_groups(y, groups, k, _generator(seed, 0))
     classes = set(np.unique(y).tolist())

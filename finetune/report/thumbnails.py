@@ -4,6 +4,8 @@ import base64
 import io
 from pathlib import Path
 
+from finetune.data.read import DEMO
+
 __all__ = ["SIDE", "find_image", "thumbnail"]
 
 SIDE = 192
@@ -25,6 +27,10 @@ def find_image(name: str, data: Path) -> Path | None:
     Path or None
         None where it is gone.
     """
+    if str(data) == DEMO and not data.is_dir():
+        from finetune.data.demo import demo_folder
+
+        data = demo_folder()
     for place in (data / name, data.parent / name, Path(name)):
         try:
             if place.is_file():

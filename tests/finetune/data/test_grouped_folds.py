@@ -46,3 +46,13 @@ def test_a_class_in_one_group_cannot_be_cross_validated():
     y = np.repeat([0, 1], 6)
     with pytest.raises(DataError, match="one group only"):
         folds(y, 5, np.r_[np.zeros(6), 1 + np.arange(6)])
+
+
+def test_few_groups_leave_the_split_as_it_is_but_for_them():
+    """Else a pair of copies among a thousand images would change who is held out, and so the accuracy."""
+    y = np.arange(300) % 3
+    groups = np.arange(300)
+    groups[[0, 3, 6]] = 0
+    alone, grouped = hold_out(y, seed=1), hold_out(y, groups=groups, seed=1)
+    assert set(alone.test) ^ set(grouped.test) <= {0, 3, 6}
+    assert len(set(grouped.test) & {0, 3, 6}) in (0, 3)

@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
+from finetune.evaluation import Contradiction, Shift
 from finetune.evaluation.metrics import SubsetAccuracy, evaluate
 from finetune.report import write_report
 from finetune.report.charts import BOTTOM, HEIGHT, TOP
 from finetune.report.html import curve
 from finetune.report.thumbnails import thumbnail
-from finetune.runs import DataCopies, DataNotice, RunContradiction, RunShift, write_predictions
+from finetune.runs import DataCopies, DataNotice, write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
 
@@ -164,8 +165,8 @@ def test_what_puts_the_number_in_doubt_is_on_the_page(tmp_path):
     test = replace(test, without_copies=SubsetAccuracy(41, 0.5123, (0.35, 0.66)))
     run = make_run(
         test=test,
-        shift=RunShift(auc=0.93, p_value=0.0005),
-        contradiction=RunContradiction(difference=0.213, ci95=(0.1, 0.3), p_value=0.004),
+        shift=Shift(auc=0.93, p_value=0.0005),
+        contradiction=Contradiction(difference=0.213, ci95=(0.1, 0.3), p_value=0.004),
         warnings=["Held-out accuracy is <lower>."],
     )
     page = write_report(run, tmp_path)
