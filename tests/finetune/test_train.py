@@ -299,6 +299,7 @@ def test_ants_and_bees(here, tmp_path):
     assert run.reference.raw_pixels_accuracy < 0.7
 
 
+@pytest.mark.slow
 @needs_photographs
 def test_sign_digits(here):
     run = finetune.fit(data=SHARED / "sign-digits", out=here / "signs")
