@@ -1,6 +1,5 @@
 """What every test needs: caches of its own, and never the user's."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +8,8 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache for the whole session, of all its processes, so that weights are converted once."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "zoo-cache"
+    """One cache for the whole session, so that weights are converted once."""
+    folder = tmp_path_factory.mktemp("zoo-cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(folder))
         patch.delenv("ZOO_REGISTRY", raising=False)
