@@ -233,9 +233,7 @@ def prepare(
     from finetune.data.copies import find_copies
     from finetune.data.copies.grouping import apply_copies
     from finetune.data.groups import group_by
-    from finetune.data.masks import masks_beside_photographs, without_masks
-    from finetune.data.read import check_counts, read
-    from finetune.data.split import folds, hold_out
+    from finetune.data.read import check_counts
     from finetune.data.statistics import ImageStatistics
     from zoo.backbone import load
     from zoo.features.fill import compute
@@ -244,10 +242,7 @@ def prepare(
     log = log or (lambda line: None)
     clock = Clock()
     with clock.phase("data"):
-        dataset = read(request.data, request.labels)
-        if not request.keep_masks:
-            dataset, _ = without_masks(dataset, masks_beside_photographs(dataset))
-            check_counts(dataset)
+        dataset = _read(request)
     with clock.phase("model"):
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
     with clock.phase("features"), leader_first():
@@ -272,15 +267,7 @@ def prepare(
     dataset, kept = grouped.dataset, grouped.kept
     for notice in dataset.notices:
         log(notice.message)
-    split = hold_out(
-        dataset.labels,
-        dataset.splits,
-        dataset.groups if dataset.splits is None else own,
-        request.seed,
-        splits_from=dataset.splits_from,
-    )
-    groups = None if dataset.groups is None else dataset.groups[split.train]
-    dealt = folds(dataset.labels[split.train], request.n_folds, groups, request.seed)
+    split, dealt = _split(dataset, own, request)
     return Experiment(
         request=request,
         dataset=dataset,
@@ -295,6 +282,33 @@ def prepare(
         seconds=clock.phases,
         log=log,
     )
+
+
+def _read(request: Request) -> Dataset:
+    """Read the data set, without masks that their names give away."""
+    from finetune.data.masks import masks_beside_photographs, without_masks
+    from finetune.data.read import check_counts, read
+
+    dataset = read(request.data, request.labels)
+    if not request.keep_masks:
+        dataset, _ = without_masks(dataset, masks_beside_photographs(dataset))
+        check_counts(dataset)
+    return dataset
+
+
+def _split(dataset: Dataset, own_groups: NDArray[Any] | None, request: Request) -> tuple[Split, Folds]:
+    """Hold images out, and deal the others into folds."""
+    from finetune.data.split import folds, hold_out
+
+    split = hold_out(
+        dataset.labels,
+        dataset.splits,
+        dataset.groups if dataset.splits is None else own_groups,
+        request.seed,
+        splits_from=dataset.splits_from,
+    )
+    groups = None if dataset.groups is None else dataset.groups[split.train]
+    return split, folds(dataset.labels[split.train], request.n_folds, groups, request.seed)
 
 
 def _noticed(
