@@ -247,8 +247,6 @@ def prepare(
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
     with clock.phase("features"), leader_first():
         spaces = tuple(BackboneSpace(b, request.engine, request.precision, log) for b in loaded)
-        for space in spaces:
-            space.expected_images = len(dataset)
         found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces])
     names = [*(b.name for b in loaded), "pixels", "statistics", *(type(s).__name__ for s in more_spaces)]
     matrices = dict(zip(names, found.matrices, strict=True))
@@ -256,7 +254,7 @@ def prepare(
     dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
     check_counts(dataset)
     digests = [found.digests[i] for i in kept]
-    matrices = {name: matrix[kept] for name, matrix in matrices.items()}
+    matrices = _rows(matrices, kept)
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
     with clock.phase("copies"), leader_first():
@@ -274,7 +272,7 @@ def prepare(
         digests=[digests[i] for i in kept],
         backbones=loaded,
         spaces=spaces,
-        matrices={name: matrix[kept] for name, matrix in matrices.items()},
+        matrices=_rows(matrices, kept),
         copies=grouped,
         split=split,
         folds=dealt,
@@ -282,6 +280,13 @@ def prepare(
         seconds=clock.phases,
         log=log,
     )
+
+
+def _rows(
+    matrices: dict[str, NDArray[np.float32]], kept: NDArray[np.int64]
+) -> dict[str, NDArray[np.float32]]:
+    """Return some rows of each matrix; nothing is copied where all are kept, in their order, as mostly."""
+    return {name: X if len(kept) == len(X) else X[kept] for name, X in matrices.items()}
 
 
 def _read(request: Request) -> Dataset:

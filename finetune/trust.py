@@ -41,9 +41,6 @@ __all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "shift"]
 #: Cross-validated and held-out accuracy contradict each other below this p-value.
 LEVEL = 0.01
 
-#: Fewer held-out images, or groups of them, than this are too few for a reliable estimate.
-FEW = 100
-
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
