@@ -269,6 +269,13 @@ class Knowledge:
         RunError
             If the run does not know, or its training images are too few for the level.
         """
+        return self._checked(level).predict(X)
+
+    def check_level(self, level: float) -> None:
+        """Raise, as :meth:`unfamiliarity` does, where images cannot be rejected at a level."""
+        self._checked(level)
+
+    def _checked(self, level: float | None) -> Unfamiliar:
         if self.unfamiliar is None:
             raise RunError("This run has no record of its training features for --reject.", _RETRAIN)
         if level is not None and not 0 < level < 1:
@@ -279,7 +286,7 @@ class Knowledge:
                 f"--reject {level:g} would reject nothing: the training images allow {lowest:.2g} or more.",
                 f"Give --reject {lowest:.2g} or more.",
             )
-        return self.unfamiliar.predict(X)
+        return self.unfamiliar
 
 
 _RETRAIN = "Train with a strategy that cross-validates: probe, knn or svm."

@@ -41,6 +41,8 @@ def predict(
     Files that are not readable images are named on standard error; the exit code is 2 if none could be
     read.
     """
+    import numpy as np
+
     from finetune.runs.predictor import load
     from finetune.trust import Knowledge
     from zoo.cli.console import print_json
@@ -51,10 +53,14 @@ def predict(
     if not paths:
         log("There are no images there. Give image files, or folders that hold some.")
         return 2
+    knowledge = Knowledge.load(predictor.run.path / "model")
+    # What the run cannot give is refused before the images are read, which may take long.
+    if coverage is not None:
+        knowledge.prediction_sets(np.empty((0, len(predictor.classes))), coverage)
+    if reject is not None:
+        knowledge.check_level(reject)
     found = predictor.predict_all(paths)
-    rows = _rows(
-        found, predictor.classes, top, Knowledge.load(predictor.run.path / "model"), coverage, reject
-    )
+    rows = _rows(found, predictor.classes, top, knowledge, coverage, reject)
     if json:
         skipped = [{"path": e.args[0], "reason": e.reason} for e in found.skipped]
         print_json({"classes": list(predictor.classes), "predictions": rows, "skipped": skipped})
@@ -90,7 +96,7 @@ def _rows(
         for row, members, best in zip(rows, sets, order, strict=True):
             row["set"] = [classes[i] for i in best if members[i]]
     if knowledge.unfamiliar is not None or reject is not None:
-        for row, p in zip(rows, knowledge.unfamiliarity(found.features, reject).tolist(), strict=True):
+        for row, p in zip(rows, knowledge.unfamiliarity(found.features).tolist(), strict=True):
             row["unfamiliar"] = p
             if reject is not None:
                 row["rejected"] = p <= reject
