@@ -1,7 +1,7 @@
 """From images to stored features: read, decode in threads, batch, compute, store.
 
 Each image is read and decoded while the engine works on the batch before; what the stores already have is
-not decoded at all. In memory are paths and digests, some dozens of images and one batch of rows, however
+not decoded at all. In memory are paths and digests, some hundred prepared images and one batch of rows, however
 many images there are.
 """
 
@@ -28,6 +28,10 @@ __all__ = ["Extraction", "ExtractionInterrupted", "compute"]
 
 #: Rows read from a store at a time.
 CHUNK = 1024
+
+#: Images that may be decoded before the engine takes them: many enough that a network's first conversion,
+#: which keeps one core busy for seconds, is not waited for. 224 pixels: 150 kB each.
+AHEAD = 8 * BATCH
 
 
 class ExtractionInterrupted(KeyboardInterrupt):
@@ -212,7 +216,7 @@ class _Job:
         """Compute the images at some places; return why some could not be read."""
         faults: dict[int, UnreadableImage] = {}
         batches = [_Batch(space, store) for space, store in zip(self.spaces, self.stores, strict=True)]
-        decoded = in_order(self._decode, work, ahead=2 * BATCH)
+        decoded = in_order(self._decode, work, ahead=AHEAD)
         with progress("features", len(work)) as advance, closing(decoded):
             for place, result in zip(work, decoded, strict=True):
                 if isinstance(result, UnreadableImage):
