@@ -32,6 +32,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
+from finetune.runs.readme import write_readme
 from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
@@ -278,6 +279,7 @@ def _run(
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
+        write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
     run = Run(

@@ -25,7 +25,7 @@ from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
 from zoo.engines.taps import taps_of
 
-__all__ = ["FittedHead", "load_head", "save_head", "save_network"]
+__all__ = ["FittedHead", "head_class", "load_head", "save_head", "save_network"]
 
 #: Where the head of each kind is defined.
 HEADS = {
@@ -202,14 +202,20 @@ def load_head(folder: Path, backbone: Backbone | None) -> Head:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "head" in config:
         settings = dict(config["head"])
-        module, _, name = HEADS[settings.pop("kind")].partition(":")
-        kind: type[Head] = getattr(import_module(module), name)
+        kind = head_class(settings.pop("kind"))
         return kind.from_arrays(load_file(folder / "head.safetensors"), settings)
     assert backbone is not None
     with safe_open(folder / "model.safetensors", framework="np") as file:
         W = file.get_tensor(f"{backbone.classifier}.weight")
         b = file.get_tensor(f"{backbone.classifier}.bias")
     return Linear(W.reshape(len(W), -1), b)
+
+
+def head_class(kind: str) -> type[Head]:
+    """Return the class of a kind of head."""
+    module, _, name = HEADS[kind].partition(":")
+    found: type[Head] = getattr(import_module(module), name)
+    return found
 
 
 def _write_headless(folder: Path, backbone: Backbone) -> None:
