@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from networks import Zoo
 from photos import crops
 
 import finetune
+from finetune.runs.readme import readme
 
 #: Nothing of ours can be imported, as where it is not installed.
 ALONE = """
@@ -41,10 +43,10 @@ def code(run):
 
 
 @pytest.mark.parametrize("features", ["last", "stages"])
-def test_its_lines_give_the_same_probabilities(features, photos, network, tmp_path):
-    run = finetune.fit(
-        photos, f"local-dir:{network}", out=tmp_path / "run", features=features, engine="torch"
-    )
+@pytest.mark.parametrize(("tta", "view"), [("none", "crop"), ("mirror", "whole")])
+def test_its_lines_give_the_same_probabilities(features, tta, view, photos, network, tmp_path):
+    out, model = tmp_path / "run", f"local-dir:{network}"
+    run = finetune.fit(photos, model, out=out, features=features, engine="torch", tta=tta, view=view)
     [lines] = code(run)
     assert len(lines.splitlines()) <= 20
     image = sorted(photos.rglob("*.png"))[3]
@@ -66,3 +68,10 @@ def test_other_models_say_how_they_are_opened(photos, network, tmp_path):
         run = finetune.fit(photos, f"local-dir:{network}", strategy, out=tmp_path / strategy, engine="torch")
         assert words in (run.path / "model" / "README.md").read_text()
         assert not code(run)
+
+
+def test_the_docs_show_the_lines_of_a_model_on_stages():
+    page = Path(__file__).parents[3] / "docs" / "features.md"
+    config = {"head": {"kind": "linear"}, "features": ["last", "blocks.0:avg"]}
+    [lines] = re.findall(r"```python\n(.*?)```", readme(config), re.DOTALL)[1:]
+    assert lines in page.read_text(encoding="utf-8")
