@@ -213,6 +213,10 @@ class KernelSearch:
         """Return every L2 at the best width."""
         return [point for point in self.points if point.width == self.best.width]
 
+    def left_out(self) -> NDArray[np.float64]:
+        """Return the best candidate's scores of rows by classifiers without the row's group, (n, c)."""
+        return self.out_of_fold(self._blocks)
+
     def out_of_fold(self, parts: Sequence[Rows]) -> NDArray[np.float64]:
         """Return the best candidate's scores of rows by classifiers fitted without the row's part, (n, c).
 

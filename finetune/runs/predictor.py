@@ -33,7 +33,7 @@ class Predictions:
     paths : list of Path
         The n images that could be read, in the order given.
     features : (n, d) array
-        What the head was given.
+        The network's last features, or what else a head without a network was given.
     scores : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array
@@ -75,7 +75,8 @@ class Predictor:
         backbone: Backbone | None = None
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
-            self._space = BackboneSpace(backbone, engine, precision)
+            features = config.get("features", "last")
+            self._space = BackboneSpace(backbone, engine, precision, features=features)
         self._head: Head = load_head(folder, backbone)
         outputs = self._head.n_classes
         if outputs != len(self.classes):
@@ -89,7 +90,8 @@ class Predictor:
         found = compute([Path(path) for path in paths], [self._space])
         X = found.matrices[0]
         scores = self._head.decision_function(X)
-        return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
+        last = self._space.split(X)["last"] if isinstance(self._space, BackboneSpace) else X
+        return Predictions(found.paths, last, scores, softmax(scores), list(found.skipped.values()))
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.

@@ -6,10 +6,11 @@ images, or each image where there are no groups; see :mod:`finetune.heads.kernel
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetune.method import Fitted, Method, Task
-from finetune.options import Options, option
+from finetune.options import FeatureOptions, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["KernelOptions", "KernelRidge"]
 
 
-class KernelOptions(Options):
+class KernelOptions(FeatureOptions):
     """What may be set of a kernel classifier."""
 
     class_weight: Literal["none", "balanced"] = option(
@@ -32,13 +33,22 @@ class KernelOptions(Options):
     width: float | None = option(
         None,
         "Width of the kernel, as a share of the median squared distance between training images; by default"
-        " the best of four.",
+        " the best of several.",
         ge=1e-3,
         le=1e3,
     )
     l2: float | None = option(
         None, "L2 regularisation; by default chosen by cross-validation.", ge=1e-12, le=1e6
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A search on the features that were chosen, and what run.json says of that choice."""
+
+    search: KernelSearch
+    features: str
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 class KernelRidge(Method[KernelOptions]):
@@ -50,13 +60,14 @@ class KernelRidge(Method[KernelOptions]):
     shares_folds = True
 
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
-        """Choose the width and the L2 with the lowest loss on images left out, and fit the classifier."""
+        """Choose features, width and L2 by the loss on images left out, and fit the classifier."""
         import numpy as np
 
         from finetune.heads.kernel import LANDMARKS
         from finetune.runs.saved import FittedHead
 
-        search = self._search(task, task.train)
+        found = self._search(task, task.train)
+        search = found.search
         if not search.exact:
             task.log(
                 f"With {len(task.train):,} training images, the kernel is approximated from {LANDMARKS:,} of"
@@ -72,6 +83,8 @@ class KernelRidge(Method[KernelOptions]):
             "cv_accuracy": float(np.mean(accuracies)),
             "cv_std": float(np.std(accuracies)),
             "landmarks": None if search.exact else LANDMARKS,
+            "features": found.features,
+            **found.record,
         }
         curve = [{"l2": p.l2, "cv_accuracy": p.accuracy, "log_loss": p.loss} for p in search.curve()]
         history = [point._asdict() for point in search.points]
@@ -83,24 +96,38 @@ class KernelRidge(Method[KernelOptions]):
         self, task: Task, nested: Nested, backbone: Backbone | None
     ) -> list[NDArray[np.int64]]:
         """Predict every outer fold with what is chosen and fitted outside it."""
-        return [
-            self._search(task, task.train.subset(train))
-            .head()
-            .decision_function(task.train.X[rows])
-            .argmax(axis=1)
-            for train, rows in nested.outer
-        ]
+        predictions = []
+        for train, rows in nested.outer:
+            found = self._search(task, task.train.subset(train))
+            held_out = task.train.features(found.features)[rows]
+            predictions.append(found.search.head().decision_function(held_out).argmax(axis=1))
+        return predictions
 
-    def _search(self, task: Task, images: Images) -> KernelSearch:
+    def _search(self, task: Task, images: Images) -> _Found:
+        """Search on the features wanted; where both may be, choose between them as a probe does."""
+        from finetune.heads.feature_choice import choose_features
+
+        wanted = self.options.features
+        if images.n_last in (None, images.X.shape[1]):  # there are no others
+            return _Found(self._search_on(task, images, "last"), "last")
+        if wanted != "auto":
+            return _Found(self._search_on(task, images, wanted), wanted)
+        last, stages = (self._search_on(task, images, features) for features in ("last", "stages"))
+        choice = choose_features(last.left_out(), stages.left_out(), images.labels, images.groups)
+        taken = stages if choice.features == "stages" else last
+        return _Found(taken, choice.features, choice.record())
+
+    def _search_on(self, task: Task, images: Images, features: str) -> KernelSearch:
         from finetune.heads.kernel import KernelSearch
 
+        options = self.options
         return KernelSearch(
-            images.X,
+            images.features(features),
             images.labels,
             len(task.classes),
             images.groups,
-            self.options.class_weight,
-            self.options.width,
-            self.options.l2,
+            options.class_weight,
+            options.width,
+            options.l2,
             task.seed,
         )
