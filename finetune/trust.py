@@ -289,4 +289,4 @@ class Knowledge:
         return self.unfamiliar
 
 
-_RETRAIN = "Train with a strategy that cross-validates: probe, knn or svm."
+_RETRAIN = "Train with a strategy that cross-validates: probe, kernel, knn or svm."

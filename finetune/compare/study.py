@@ -30,7 +30,7 @@ from zoo.registry.registry import Registry
 
 __all__ = ["DEFAULT_METHODS", "compare"]
 
-DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe")
+DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe", "kernel")
 
 #: Repetitions of the folds: of methods that predict all folds at once, and of those that fit each anew.
 QUICK_REPEATS, SLOW_REPEATS = 3, 1

@@ -34,6 +34,7 @@ HEADS = {
     "linear": "finetune.heads.linear:Linear",
     "mlp": "finetune.heads.mlp:MLP",
     "knn": "finetune.heads.knn:Neighbours",
+    "kernel": "finetune.heads.kernel:Kernel",
     "constant": "finetune.heads.constant:Constant",
 }
 

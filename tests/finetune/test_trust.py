@@ -283,7 +283,9 @@ def test_without_out_of_fold_predictions_a_model_knows_nothing_and_says_so(tmp_p
     assert list(tmp_path.iterdir()) == []
     loaded = Knowledge.load(tmp_path)
     for ask in (lambda: loaded.prediction_sets(np.eye(2), 0.9), lambda: loaded.unfamiliarity(train.X, 0.1)):
-        with pytest.raises(RunError, match="Train with a strategy that cross-validates: probe, knn or svm"):
+        with pytest.raises(
+            RunError, match="Train with a strategy that cross-validates: probe, kernel, knn or svm"
+        ):
             ask()
 
 
@@ -372,7 +374,7 @@ def test_a_run_without_either_still_predicts(run, tmp_path, capsys):
     )
     for words in (["--coverage", "0.9"], ["--reject", "0.1"]):
         assert main(["predict", str(tmp_path / "run"), str(run / "photos" / "china"), *words]) == 2
-        assert "probe, knn or svm" in capsys.readouterr().err
+        assert "probe, kernel, knn or svm" in capsys.readouterr().err
 
 
 def test_the_record_holds_the_keys_and_the_screen_says_what_to_rely_on(run, tmp_path, monkeypatch, capsys):
