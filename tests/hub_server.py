@@ -24,6 +24,14 @@ import pytest
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _LARGE = 10_000
 
+#: Where the client is told how to reach Xet, and what it is told.
+XET_TOKEN = "/xet-token"
+_XET = {
+    "X-Xet-Cas-Url": "http://127.0.0.1:9",
+    "X-Xet-Access-Token": "token",
+    "X-Xet-Token-Expiration": "4000000000",
+}
+
 #: The repository that most tests pull from.
 TINY = "me/tiny"
 
@@ -151,6 +159,8 @@ class _Downloads:
     def _answer(self: Any) -> None:
         hub = self.hub
         hub.requests.append(f"{self.command} {self.path}")
+        if self.path == XET_TOKEN:  # The way to a storage that does not answer.
+            return self._send(200, _XET, b"", None)
         repo, _, rest = unquote(self.path).lstrip("/").partition("/resolve/")
         revision, _, file = rest.partition("/")
         stored_elsewhere = repo.startswith("storage/")

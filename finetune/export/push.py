@@ -129,7 +129,7 @@ def _hub_errors(repo: str, host: str) -> Iterator[None]:
     http_error: Any = errors.HfHubHTTPError.__mro__[1]
     try:
         yield
-    except (OSError, ValueError, http_error) as error:
+    except (OSError, ValueError, RuntimeError, http_error) as error:
         raise _translate(error, repo, host) from error
 
 

@@ -213,7 +213,8 @@ def _hub_errors(repo: str, file: str, revision: str) -> Iterator[None]:
 
     # The client's HTTP library has changed twice (requests, httpx, httpx2); this is its base of all errors.
     http_error: Any = errors.HfHubHTTPError.__mro__[1]
-    known = (OSError, ValueError, http_error, errors.EntryNotFoundError, errors.HFValidationError)
+    # RuntimeError is what the client's library for Xet, the Hub's storage of large files, raises.
+    known = (OSError, ValueError, RuntimeError, http_error, errors.EntryNotFoundError)
     try:
         yield
     except known as error:
@@ -249,6 +250,11 @@ def _translate(error: Exception, repo: str, file: str, revision: str) -> Unavail
     if isinstance(error, OSError) and error.errno is not None:
         return Unavailable(
             f"{file} could not be written ({error.strerror})", "free some disk space or set HF_HOME"
+        )
+    if isinstance(error, RuntimeError):
+        return Unavailable(
+            f"{file} of {repo} could not be read from the Hub's storage, Xet ({_short(error)})",
+            "run the same command again, or with HF_HUB_DISABLE_XET=1, which downloads by plain HTTP",
         )
     if isinstance(error, ValueError):  # The client refuses a path that would leave its cache.
         return Unavailable(f"{file!r} is not a file of {repo}: {_short(error)}", "correct its path")

@@ -12,6 +12,7 @@ import pytest
 from hub_server import COMMIT, TINY, Hub
 
 from zoo.backbone import load
+from zoo.cli.app import main
 from zoo.errors import RegistryError, UnknownModelError, WeightsError
 from zoo.registry.entry import Entry, HubSource
 from zoo.registry.registry import load_registry, resolve
@@ -176,6 +177,41 @@ def test_a_pinned_commit_that_is_gone_is_told(hub: Hub, tmp_path: Path) -> None:
     assert ready(tiny(), PullOptions(**UPDATE)).config["num_classes"] == 3
 
 
+def test_pull_says_what_became_of_the_pin(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    name = f"hf-hub:{TINY}"
+    assert main(["pull", name, "--safe"]) == 0
+    assert f"{TINY}@main is pinned at {COMMIT[:12]}." in capsys.readouterr().err
+    new = hub.move(TINY)
+    assert main(["pull", name]) == 0
+    assert COMMIT[:12] in capsys.readouterr().err
+    assert main(["pull", name, "--update"]) == 0
+    assert f"was pinned at {COMMIT[:12]} and now is at {new[:12]}" in capsys.readouterr().err
+
+
+def test_verify_finds_what_loading_trusts(
+    hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bits that changed under the same size and time: loading does not read the file again."""
+    model = ready(tiny())
+    assert main(["verify"]) == 0
+    assert " 0 damaged, 0 absent." in capsys.readouterr().err
+    blob = next(path for path in (tmp_path / "hub").rglob("model.safetensors")).resolve()
+    for path in (model.folder / "model.safetensors", blob):
+        flip_a_bit(path)
+    assert ready(tiny()) == model
+    assert main(["verify"]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("damaged") == out.count("(removed)") == 2
+    assert "2 of " in err
+    assert "Traceback" not in err
+    assert not blob.exists()
+    assert ready(tiny()) == model
+    assert main(["verify", "--json"]) == 0
+    states = {one["name"]: one["state"] for one in json.loads(capsys.readouterr().out)}
+    assert states[f"{TINY}@main/model.safetensors"] == "intact"
+    assert set(states.values()) == {"intact"}
+
+
 def test_a_wrong_digest_in_the_lock_is_refused(hub: Hub) -> None:
     Lock().add(TINY, "main", Pin(commit=COMMIT, files={"model.safetensors": "0" * 64}))
     with pytest.raises(WeightsError, match="is not what was pinned") as caught:
@@ -296,6 +332,14 @@ def test_pull_as_a_user_types_it(real: Hub, tmp_path: Path) -> None:
     assert f"{REPO}@main is pinned at {COMMIT[:12]}." in pulled.stderr
     listed = zoo("list", "--offline", "--json", "--registry", str(mine))
     assert {entry["name"] for entry in json.loads(listed.stdout)} == {*LITE, "mine"}
+
+
+def flip_a_bit(path: Path) -> None:
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def empty_all_caches(tmp_path: Path) -> None:

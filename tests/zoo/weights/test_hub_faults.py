@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hub_server import TINY, Fault, Hub, use
+from hub_server import TINY, XET_TOKEN, Fault, Hub, use
 
 from zoo.cache.folders import CacheError, cache_root
 from zoo.errors import WeightsError
@@ -170,6 +170,21 @@ def test_a_server_that_is_no_hub_writes_nowhere(
     refused(hub, tmp_path / "hub", "answered, but not as a Hub does")
     written = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert all(tmp_path / "hub" in path.parents or tmp_path / "cache" in path.parents for path in written)
+    del hub.faults[WEIGHTS]
+    works(tiny_files)
+
+
+@pytest.mark.slow
+def test_a_xet_storage_that_cannot_be_reached(
+    hub: Hub, tmp_path: Path, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a proxy that lets the Hub through but not its storage of large files."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    told = {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": hub.url + XET_TOKEN}
+    hub.faults[WEIGHTS] = Fault("headers", method="HEAD", headers=told)
+    refused(hub, tmp_path / "hub", "could not be (read|reached)")
     del hub.faults[WEIGHTS]
     works(tiny_files)
 
@@ -363,6 +378,26 @@ def test_caches_that_can_only_be_read(
     with without_the_right_to_write(open_folder):  # All that is needed is there.
         works(tiny_files)
     assert hub.requests == asked
+
+
+def test_a_registry_where_nothing_can_be_written_is_pinned_in_the_cache(
+    hub: Hub, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(hub, open_folder / "hub", monkeypatch)
+    mine = open_folder / "shared" / "registry.yaml"
+    mine.parent.mkdir()
+    mine.write_text("models: []", encoding="utf-8")
+    monkeypatch.setenv("ZOO_REGISTRY", str(mine))
+    ready(tiny())  # makes the cache folder; pinned beside the registry
+    pins = Lock().pins()
+    (mine.parent / "zoo.lock").unlink()
+    (open_folder / "cache").chmod(0o777)
+    for path in (open_folder / "cache").rglob("*"):
+        path.chmod(0o777)
+    with without_the_right_to_write(mine.parent):
+        ready(tiny())
+        assert not (mine.parent / "zoo.lock").exists()
+        assert Lock().pins() == pins
 
 
 # Several processes, and one that dies
