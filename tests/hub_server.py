@@ -77,15 +77,20 @@ class Hub:
         """The commit that ``main`` is at."""
         return self.commits.get(repo, COMMIT)
 
-    def move(self, repo: str, *, forget: bool = False, **files: bytes) -> str:
-        """Make a new commit with these files changed; the old one can still be had unless `forget`."""
+    def move(self, repo: str, files: dict[str, bytes | None] | None = None, *, forget: bool = False) -> str:
+        """Make a new commit, with these files changed or (None) removed; return it.
+
+        The old commit can still be had unless `forget`.
+        """
         old = self.commit(repo)
         for (owner, file), content in self.files.items():
             if owner == repo and not forget:
                 self.past[repo, old, file] = content
-        for file, content in files.items():
-            self.add(repo, file.replace("__", "."), content)
-        self.commits[repo] = hashlib.sha1(f"{old} {sorted(files)}".encode()).hexdigest()
+        for file, new in (files or {}).items():
+            self.files.pop((repo, file), None)
+            if new is not None:
+                self.add(repo, file, new)
+        self.commits[repo] = hashlib.sha1(f"after {old}".encode()).hexdigest()
         return self.commits[repo]
 
     def has(self, repo: str, revision: str) -> bool:
@@ -138,6 +143,7 @@ def use(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "ENDPOINT", hub.url)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
     patch.setattr(constants, "HF_HUB_OFFLINE", False)
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     patch.setenv("NO_PROXY", "127.0.0.1")

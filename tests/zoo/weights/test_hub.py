@@ -149,7 +149,7 @@ def test_a_branch_that_moved_is_followed_on_request_only(hub: Hub, tiny_files: d
     config = json.loads(tiny_files["config.json"])
     first = ready(tiny())
     moved = json.dumps({**config, "label_names": ["fly", "bee", "wasp"]}).encode()
-    second_commit = hub.move(TINY, config__json=moved)
+    second_commit = hub.move(TINY, {"config.json": moved})
     asked = list(hub.requests)
     assert ready(tiny()) == first
     assert hub.requests == asked
@@ -161,7 +161,7 @@ def test_a_branch_that_moved_is_followed_on_request_only(hub: Hub, tiny_files: d
 
 def test_what_is_pinned_is_fetched_though_the_branch_moved(hub: Hub, tmp_path: Path) -> None:
     first = ready(tiny())
-    hub.move(TINY, config__json=b"{}")
+    hub.move(TINY, {"config.json": b"{}"})
     empty_all_caches(tmp_path)
     assert ready(tiny()) == first
     assert all(request.split("/resolve/")[1].startswith(COMMIT) for request in hub.requests[-4:])

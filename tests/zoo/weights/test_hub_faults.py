@@ -235,13 +235,13 @@ HOSTILE = {
 def test_weights_with_nan_or_a_hostile_header(hub: Hub, tmp_path: Path, tiny_files: dict[str, bytes]) -> None:
     good = tiny_files["model.safetensors"]
     for name, content in {**HOSTILE, "NaN": nan(good), "cut": good[:-100]}.items():
-        hub.add(*WEIGHTS, content)
+        hub.move(TINY, {"model.safetensors": content})
         with pytest.raises(WeightsError) as caught:
             ready(tiny())
         assert caught.value.next_step, name
         assert list((cache_root() / "models").glob("*/model.safetensors")) == [], name
         assert Lock().pins() == {}, name  # or the next try would be refused for a digest that nobody wants
-    hub.add(*WEIGHTS, good)
+    hub.move(TINY, {"model.safetensors": good})
     works(tiny_files)
 
 
@@ -254,9 +254,9 @@ def test_a_repository_whose_configuration_names_another_network(
         "no_such_network": "Unknown model",
         "../../../x": "names no network",
     }.items():
-        hub.add(TINY, "config.json", json.dumps({**config, "architecture": architecture}).encode())
+        hub.move(TINY, {"config.json": json.dumps({**config, "architecture": architecture}).encode()})
         refused(hub, tmp_path / "hub", told)
-    hub.add(TINY, "config.json", tiny_files["config.json"])
+    hub.move(TINY, {"config.json": tiny_files["config.json"]})
     works(tiny_files)
 
 
@@ -275,16 +275,16 @@ def test_a_repository_with_only_a_pickle(
     from safetensors.torch import load
 
     monkeypatch.chdir(tmp_path)
-    del hub.files[WEIGHTS]
+    hub.move(TINY, {"model.safetensors": None})
     tensors = load(tiny_files["model.safetensors"])
     torch.save(tensors, tmp_path / "good.bin")
     torch.save({**tensors, "extra": Dangerous()}, tmp_path / "bad.bin")
     (tmp_path / "worse.bin").write_bytes(pickle.dumps(Dangerous()) + b"\0" * 20_000)
     for name in ("bad.bin", "worse.bin"):
-        hub.add(TINY, "pytorch_model.bin", (tmp_path / name).read_bytes())
+        hub.move(TINY, {"pytorch_model.bin": (tmp_path / name).read_bytes()})
         refused(hub, tmp_path / "hub", "cannot be read as weights")
         assert not Path("executed").exists()
-    hub.add(TINY, "pytorch_model.bin", (tmp_path / "good.bin").read_bytes())
+    hub.move(TINY, {"pytorch_model.bin": (tmp_path / "good.bin").read_bytes()})
     hub.requests.clear()
     with pytest.raises(WeightsError, match="which safe mode refuses"):
         ready(tiny(), PullOptions(safe=True))
@@ -356,8 +356,9 @@ def open_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
-        (folder / "hub").mkdir()
-        (folder / "cache").mkdir()
+        for part in ("hub", "cache"):
+            (folder / part).mkdir()
+            (folder / part).chmod(0o777)
         monkeypatch.setenv("ZOO_CACHE", str(folder / "cache"))
         yield folder
 
