@@ -28,13 +28,17 @@ CONFIG = {"architecture": "test_efficientnet", "pretrained_cfg": {}}
 
 @pytest.fixture(scope="module")
 def run(shared_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A probe on two photographs' crops, in a folder whose name must not be seen by others."""
+    """A probe of a tiny network on crops of two photographs, in a folder whose name others must not see."""
+    import timm
+
     home = tmp_path_factory.mktemp("alice at home")
+    (home / "network").mkdir()
+    model = timm.create_model("test_efficientnet", num_classes=5)
+    timm.models.save_for_hf(model, str(home / "network"), safe_serialization=True)
     data = crops(home / "my photos")
-    assert (
-        main(["--strategy", "probe", "--data", str(data), "--out", str(home / "run"), "--copies", "ignore"])
-        == 0
-    )
+    given = ["--strategy", "probe", "--data", str(data), "--model", f"local-dir:{home / 'network'}"]
+    quick = ["--engine", "torch", "--precision", "fp32", "--copies", "ignore"]
+    assert main([*given, *quick, "--out", str(home / "run")]) == 0
     return home / "run"
 
 
@@ -71,14 +75,14 @@ def test_a_pushed_run_opens_in_timm_and_in_the_zoo(
     assert all(any(step in path for path in asked) for step in steps)
 
     image = next((Path(Run.load(run).data.path) / "flower").iterdir())
-    expected = load(run).predict_proba([image])
+    expected = load(run, engine="torch").predict_proba([image])
     model = timm.create_model(f"hf-hub:{REPO}", pretrained=True).eval()
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
     with torch.inference_mode():
         found = model(transform(Image.open(image).convert("RGB"))[None]).softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert model.pretrained_cfg["label_names"] == ["china", "flower"]
-    assert zoo.load(f"hf-hub:{REPO}").num_features == 1280
+    assert zoo.load(f"hf-hub:{REPO}").num_features == model.num_features
 
 
 def test_nothing_that_is_sent_names_a_place_on_this_machine(run: Path, tmp_path: Path) -> None:
@@ -91,10 +95,9 @@ def test_nothing_that_is_sent_names_a_place_on_this_machine(run: Path, tmp_path:
             assert secret.encode() not in content, (path.name, secret)
 
 
-def test_the_card_is_filled_from_the_run(run: Path, tmp_path: Path) -> None:
-    found = Run.load(run)
-    write_hub_folder(found, tmp_path, REPO)
-    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+def test_the_card_is_filled_from_the_run() -> None:
+    found = make_run(path="/somewhere/run", data=make_run().data.model_copy(update={"path": "/x/my photos"}))
+    card = model_card(found, CONFIG, REPO)
     about = metadata(card)
     assert about["library_name"] == "timm"
     assert about["pipeline_tag"] == "image-classification"

@@ -256,16 +256,16 @@ def test_a_folder_that_timm_saved_is_made_ready(tmp_path: Path) -> None:
         assert torch.equal(again.state_dict()[name], tensor)
 
 
-def test_a_folder_of_the_cache_that_was_changed_is_made_again(lite0: ReadyModel, empty_cache: Path) -> None:
-    entry = resolve("efficientnet_lite0")
+def test_a_folder_of_the_cache_that_was_changed_is_made_again(
+    tiny_files: dict[str, bytes], tmp_path: Path, empty_cache: Path
+) -> None:
+    for name, content in tiny_files.items():
+        (tmp_path / name).write_bytes(content)
+    entry = resolve(f"local-dir:{tmp_path}")
     weights = ready(entry).folder / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    again = ready(entry)
-    assert (again.folder / "model.safetensors").read_bytes() == (
-        lite0.folder / "model.safetensors"
-    ).read_bytes()
+    meant = weights.read_bytes()
+    weights.write_bytes(meant[:-1] + bytes([meant[-1] ^ 1]))
+    assert (ready(entry).folder / "model.safetensors").read_bytes() == meant
 
 
 @pytest.mark.parametrize(
@@ -302,17 +302,17 @@ def test_a_folder_whose_configuration_is_wrong_or_hostile_is_refused(
 
 
 def test_safe_mode_opens_no_pickle_that_nobody_vouches_for(
-    lite0_file: Path, tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "w.pth"
-    torch.save({"state_dict": load_file(lite0_file)}, path)
+    path.write_text("never opened", encoding="utf-8")
     entry = make("tf_efficientnet_lite0.in1k", PathSource(file=path))
     with pytest.raises(WeightsError, match=r"pickle .* which safe mode refuses"):
-        ready(entry, PullOptions(safe=True))
+        locate(entry, PullOptions(safe=True))
     monkeypatch.setenv("ZOO_SAFE", "1")
     with pytest.raises(WeightsError, match=r"pickle .* which safe mode refuses"):
         ready(entry)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     known = make("tf_efficientnet_lite0.in1k", PathSource(file=path, sha256=sha256))
-    assert ready(known).sha256 == sha256
-    assert ready(resolve("efficientnet_lite0")).sha256 == package_source("efficientnet_lite0").sha256
+    assert locate(known).sha256 == sha256
+    assert locate(resolve("efficientnet_lite0")).sha256 == package_source("efficientnet_lite0").sha256
