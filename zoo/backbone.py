@@ -14,6 +14,8 @@ from zoo.images.preprocess import Preprocess
 from zoo.registry.entry import Entry
 from zoo.registry.registry import Registry, resolve
 from zoo.weights.digests import tensors_sha256
+from zoo.weights.locate import PullOptions
+from zoo.weights.lock import Lock
 from zoo.weights.ready import ReadyModel, ready
 
 if TYPE_CHECKING:
@@ -193,4 +195,5 @@ def load(name: str, *, registry: Registry | None = None, offline: bool = False) 
     1280
     """
     entry = resolve(name, registry)
-    return Backbone(entry, ready(entry, offline=offline))
+    lock = Lock(None if registry is None else registry.file)
+    return Backbone(entry, ready(entry, PullOptions(offline=offline, lock=lock)))

@@ -11,6 +11,7 @@ from cyclopts import App
 from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.predict import predict
+from finetune.cli.push import push
 from finetune.cli.report import report
 from finetune.cli.resume import resume
 from finetune.cli.search import search
@@ -65,6 +66,13 @@ app.command(
         "finetune check --data photos/",
         "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
         "finetune check --data photos/ --strategy last-layers --layers 2 --lr 0.001",
+    ),
+)
+app.command(
+    push,
+    help_epilogue=epilogue(
+        "finetune push runs/first me/ants-bees --dry-run",
+        "finetune push runs/first me/ants-bees --private",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))

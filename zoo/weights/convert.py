@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import WeightsError
+from zoo.weights.digests import sha256_of
 from zoo.weights.keymaps import rename
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def write_model_folder(
     save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
     # safetensors writes files that only their owner can read, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
+    _note_digest(folder)
+
+
+def _note_digest(folder: Path) -> None:
+    """Write the digest of the weights into the configuration, so that later changes are noticed."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["file_sha256"] = sha256_of(folder / "model.safetensors")
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
 def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> Any:
@@ -82,17 +92,45 @@ def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> 
 def _from_config(weights: Path, config: Path) -> Any:
     import timm
 
-    architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    _read(weights)
+    described = json.loads(config.read_text(encoding="utf-8"))
+    architecture = described["architecture"]
+    state = _read(weights)
     with TemporaryDirectory() as staging:
         # timm takes the two files from one folder; the pickle's name tells it which reader to use.
         shutil.copyfile(config, Path(staging, "config.json"))
         name = "model.safetensors" if weights.suffix == ".safetensors" else "pytorch_model.bin"
         shutil.copyfile(weights, Path(staging, name))
         try:
-            return timm.create_model(f"local-dir:{staging}", pretrained=True)
+            _check_size(staging, state, weights)
+            model = timm.create_model(f"local-dir:{staging}", pretrained=True)
         except (RuntimeError, KeyError, ValueError) as error:
             raise _misfit(weights, architecture, error) from error
+        except (TypeError, AttributeError, AssertionError, IndexError) as error:
+            # timm uses what the file says as it is: a text for a number fails anywhere.
+            raise WeightsError(
+                f"timm cannot build what {config} describes ({_first_line(error)}).", _OTHER_WEIGHTS
+            ) from error
+    if model.num_classes != model.pretrained_cfg["num_classes"]:
+        # timm would leave the classifier as it was drawn at random.
+        raise WeightsError(
+            f"{config} names two numbers of classes, {model.num_classes} and "
+            f"{model.pretrained_cfg['num_classes']}.",
+            _OTHER_WEIGHTS,
+        )
+    return model
+
+
+def _check_size(folder: str, state: "dict[str, torch.Tensor]", weights: Path) -> None:
+    """Refuse a configuration of a network far larger than its weights, before memory is taken for it."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        shapes = timm.create_model(f"local-dir:{folder}", pretrained=False).state_dict()
+    described = sum(tensor.numel() for tensor in shapes.values())
+    held = sum(tensor.numel() for tensor in state.values())
+    if described > 2 * held + 1_000_000:
+        raise ValueError(f"the configuration describes {described:,} numbers, the file holds {held:,}")
 
 
 def _read(weights: Path) -> "dict[str, torch.Tensor]":
