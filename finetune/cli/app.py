@@ -56,7 +56,8 @@ app.command(
     predict,
     help_epilogue=epilogue(
         "finetune predict runs/first new-photos/",
-        "finetune predict runs/first a.jpg b.jpg --top 1 --json",
+        "finetune predict runs/first a.jpg 'more/**/*.png' --top 5 --json",
+        "find photos -name '*.jpg' -newer last | finetune predict runs/first - -o predictions.csv",
     ),
 )
 app.command(
