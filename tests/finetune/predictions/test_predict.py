@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from photos import crops
+from PIL import Image
 
 import finetune
 from finetune.cli.app import main
