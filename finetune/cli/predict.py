@@ -47,8 +47,8 @@ def predict(
     format: Annotated[
         str | None,
         Parameter(
-            help="text, csv, jsonl (one JSON object an image) or json (one document); by default text, or what"
-            " the suffix of --out says."
+            help="text, csv, jsonl (one JSON object an image) or json (one document); by default text, or"
+            " what the suffix of --out says."
         ),
     ] = None,
     overwrite: Annotated[bool, Parameter(negative="", help="Replace the file if it exists.")] = False,
