@@ -41,7 +41,7 @@ def image_paths(words: Sequence[str | os.PathLike[str]], stdin: TextIO | None = 
         If a pattern matches nothing, a folder is unreadable, or no file is named at all.
     """
     paths: list[Path] = []
-    for word in map(os.fspath, words):
+    for word in [os.fspath(word) for word in words]:
         given = _lines(sys.stdin if stdin is None else stdin) if word == STANDARD_INPUT else [word]
         for name in given:
             paths += _named(name)

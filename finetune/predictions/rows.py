@@ -78,8 +78,8 @@ def prediction_rows(
     ------
     list of dict
         At most `CHUNK` rows, in the order of `paths`. A row holds ``path``, ``prediction``, ``probability``,
-        ``top`` (a list of ``class`` and ``probability``) and ``scores``, and where the detail says so ``set``,
-        ``unfamiliar`` and ``rejected``. That of an image that cannot be read holds ``path`` and ``error``.
+        ``top`` (a list of ``class`` and ``probability``) and ``scores``, and where the detail asks for them
+        ``set``, ``unfamiliar`` and ``rejected``. That of an unreadable image holds ``path`` and ``error``.
 
     Raises
     ------

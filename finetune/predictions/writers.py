@@ -52,11 +52,11 @@ class Writer(ABC):
     def row(self, row: Row) -> None:
         """Write one row."""
 
-    def begin(self) -> None:
-        """Write what stands above the rows."""
+    def begin(self) -> None:  # noqa: B027
+        """Write what stands above the rows: by default nothing."""
 
-    def end(self) -> None:
-        """Write what stands below the rows."""
+    def end(self) -> None:  # noqa: B027
+        """Write what stands below the rows: by default nothing."""
 
 
 class TextWriter(Writer):
