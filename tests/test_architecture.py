@@ -44,6 +44,8 @@ FLOORS = [
         "finetune.baselines",
         "finetune.methods",
         "finetune.experiment",
+        "finetune.estimators",
+        "finetune.curve",
         "finetune.report",
         "finetune.search",
         "finetune.trust",

@@ -10,6 +10,7 @@ from cyclopts import App
 
 from finetune.cli.check import check
 from finetune.cli.compare import compare
+from finetune.cli.curve import curve
 from finetune.cli.predict import predict
 from finetune.cli.report import report
 from finetune.cli.resume import resume
@@ -66,6 +67,13 @@ app.command(
         "finetune check --data photos/",
         "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
         "finetune check --data photos/ --strategy last-layers --layers 2 --lr 0.001",
+    ),
+)
+app.command(
+    curve,
+    help_epilogue=epilogue(
+        "finetune curve --data photos/",
+        "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))

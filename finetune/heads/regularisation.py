@@ -5,7 +5,7 @@ and is extended beyond either end as long as the best value is found there. With
 :class:`finetune.data.plan.Nested` plan the same path makes a choice for each outer fold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,8 +76,8 @@ class L2Path:
         What is minimised; see :mod:`finetune.heads.linear`.
     criterion : callable
         By what values of L2 are compared.
-    class_weight : str, optional
-        ``balanced`` lets every class of a training part count the same.
+    class_weight : str or sequence of float, optional
+        ``balanced`` lets every class of a training part count the same; or a weight for each class.
     tolerance : float, optional
         As in :func:`finetune.heads.linear.solve`.
 
@@ -95,7 +95,7 @@ class L2Path:
         n_classes: int,
         loss: Loss,
         criterion: Criterion,
-        class_weight: str = "none",
+        class_weight: str | Sequence[float] = "none",
         tolerance: float = TOLERANCE,
     ) -> None:
         self.plan = plan
