@@ -44,9 +44,12 @@ FLOORS = [
         "finetune.baselines",
         "finetune.methods",
         "finetune.experiment",
+        "finetune.estimators",
+        "finetune.curve",
         "finetune.report",
         "finetune.search",
         "finetune.trust",
+        "finetune.predictions",
         "finetune.train",
     ),
     *(

@@ -10,6 +10,7 @@ from cyclopts import App
 
 from finetune.cli.check import check
 from finetune.cli.compare import compare
+from finetune.cli.curve import curve
 from finetune.cli.predict import predict
 from finetune.cli.push import push
 from finetune.cli.report import report
@@ -57,7 +58,8 @@ app.command(
     predict,
     help_epilogue=epilogue(
         "finetune predict runs/first new-photos/",
-        "finetune predict runs/first a.jpg b.jpg --top 1 --json",
+        "finetune predict runs/first a.jpg 'more/**/*.png' --top 5 --json",
+        "find photos -name '*.jpg' -newer last | finetune predict runs/first - -o predictions.csv",
     ),
 )
 app.command(
@@ -73,6 +75,13 @@ app.command(
     help_epilogue=epilogue(
         "finetune push runs/first me/ants-bees --dry-run",
         "finetune push runs/first me/ants-bees --private",
+    ),
+)
+app.command(
+    curve,
+    help_epilogue=epilogue(
+        "finetune curve --data photos/",
+        "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))
