@@ -1,8 +1,8 @@
 """From images to stored features: read, decode in threads, batch, compute, store.
 
 Each image is read and decoded while the engine works on the batch before; what the stores already have is
-not decoded at all. In memory are paths and digests, some hundred prepared images and one batch of rows, however
-many images there are.
+not decoded at all. In memory are paths and digests, some hundred prepared images and one batch of rows,
+however many images there are.
 """
 
 import hashlib
