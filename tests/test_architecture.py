@@ -47,6 +47,7 @@ FLOORS = [
         "finetune.report",
         "finetune.search",
         "finetune.trust",
+        "finetune.data_record",
         "finetune.train",
     ),
     *("finetune.compare", "finetune.checks", "finetune.cli", "finetune.__main__", "finetune"),

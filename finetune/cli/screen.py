@@ -176,6 +176,6 @@ def _print_skipped(run: Run, console: Console) -> None:
         return
     console.print("[yellow]Not readable:[/]")
     for file in skipped[:5]:
-        console.print(f"  {escape(file.path)}: {escape(file.reason)}", soft_wrap=True)
+        console.print(f"  {escape(str(file.path))}: {escape(file.reason)}", soft_wrap=True)
     if len(skipped) > 5:
         console.print(f"  and {len(skipped) - 5} more, listed in run.json")
