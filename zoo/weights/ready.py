@@ -33,7 +33,7 @@ class WeightsFile:
     """A weights file (or a folder in timm's layout) that matches its source.
 
     `sha256` is that of the file, of a folder that of its ``model.safetensors``; `config` is the
-    ``config.json`` beside it, where only that says what the network is.
+    ``config.json`` beside it, where only that says what the network is, and `config_sha256` its digest.
     """
 
     path: Path
@@ -41,6 +41,13 @@ class WeightsFile:
     source: Source
     architecture: str
     config: Path | None = None
+    config_sha256: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies once it is ready for use: by the digests of weights and description."""
+        described = "" if self.config_sha256 is None else f"-{self.config_sha256[:8]}"
+        return cache_folder("models") / f"{self.architecture}-{self.sha256[:16]}{described}"
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ class ReadyModel:
 def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
     """Return an entry's pretrained network as a folder in timm's layout.
 
-    The folder is made once for each digest. A file or branch of the Hub that was downloaded once is not
-    requested again, so that the same name gives the same bytes on this machine.
+    The folder is made once for each weights file and ``config.json``. A file or branch of the Hub that was
+    downloaded once is not requested again, so that the same name gives the same bytes on this machine.
 
     Parameters
     ----------
@@ -81,8 +88,7 @@ def ready(entry: Entry, *, offline: bool = False) -> ReadyModel:
     weights = locate(entry, offline=offline)
     if weights.path.is_dir():
         return ReadyModel(weights.path, _read_config(weights.path), weights.sha256)
-    name = f"{weights.architecture}-{weights.sha256[:16]}"
-    folder = cache_folder("models") / name
+    folder = weights.folder
     if not folder.is_dir():
         _make(folder, weights, entry)
     if isinstance(weights.source, HubSource):
@@ -142,7 +148,8 @@ def _from_path(entry: Entry, source: PathSource) -> WeightsFile:
     config = _read_config(source.file)
     if "stages" in config:  # Written by this project, so nothing is lacking: it is used where it lies.
         return WeightsFile(source.file, sha256, source, entry.architecture)
-    return WeightsFile(path, sha256, source, entry.architecture, config=source.file / _CONFIG)
+    config_file = source.file / _CONFIG
+    return WeightsFile(path, sha256, source, entry.architecture, config_file, sha256_of(config_file))
 
 
 def _from_hub(entry: Entry, source: HubSource, offline: bool) -> WeightsFile:
@@ -151,14 +158,15 @@ def _from_hub(entry: Entry, source: HubSource, offline: bool) -> WeightsFile:
     remembered = _recall(entry, source)
     if remembered is not None:
         return remembered
-    config = None
+    config = config_sha256 = None
     architecture = entry.architecture
     if architecture.startswith("hf-hub:"):
         config = hub.fetch(source.repo, _CONFIG, source.revision, offline=offline).path
+        config_sha256 = sha256_of(config)
         architecture = _read_config(config.parent)["architecture"]
     file = hub.fetch(source.repo, source.file, source.revision, offline=offline)
     _check_digest(file.path, file.sha256, source.sha256)
-    return WeightsFile(file.path, file.sha256, source, architecture, config)
+    return WeightsFile(file.path, file.sha256, source, architecture, config, config_sha256)
 
 
 def _package_file(source: PackageSource) -> Path:
@@ -222,7 +230,12 @@ def _subject(entry: Entry, source: HubSource) -> dict[str, Any]:
 
 
 def _remember(entry: Entry, source: HubSource, weights: WeightsFile) -> None:
-    found = {"architecture": weights.architecture, "sha256": weights.sha256, "path": str(weights.path)}
+    found = {
+        "architecture": weights.architecture,
+        "sha256": weights.sha256,
+        "config_sha256": weights.config_sha256,
+        "path": str(weights.path),
+    }
     remember(_subject(entry, source), found, kind="models")
 
 
@@ -231,10 +244,14 @@ def _recall(entry: Entry, source: HubSource) -> WeightsFile | None:
     found = recall(_subject(entry, source), kind="models")
     if found is None:
         return None
-    folder = cache_folder("models") / f"{found['architecture']}-{found['sha256'][:16]}"
-    if not folder.is_dir():
-        return None
-    return WeightsFile(Path(found["path"]), found["sha256"], source, found["architecture"])
+    weights = WeightsFile(
+        Path(found["path"]),
+        found["sha256"],
+        source,
+        found["architecture"],
+        config_sha256=found.get("config_sha256"),
+    )
+    return weights if weights.folder.is_dir() else None
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
