@@ -78,7 +78,9 @@ def split(data, model, folder):
     classes = experiment.dataset.classes
 
     def rows(which):
-        return [(str(experiment.dataset.paths[i].resolve()), classes[experiment.dataset.labels[i]]) for i in which]
+        return [
+            (str(experiment.dataset.paths[i].resolve()), classes[experiment.dataset.labels[i]]) for i in which
+        ]
 
     request = {
         "model": f"local-dir:{experiment.backbone.folder}",

@@ -11,39 +11,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from finetune.data_record import copies_record, data_record, reference, split_record
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
 from finetune.method import Fitted, Method
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_report
-from finetune.runs import (
-    DataCopies,
-    DataNotice,
-    MetricsLog,
-    Reference,
-    Run,
-    RunData,
-    RunFolder,
-    RunSplit,
-    SkippedFile,
-    Unfinished,
-    environment,
-    write_predictions,
-)
+from finetune.runs import MetricsLog, Run, RunFolder, Unfinished, environment, write_predictions
 from finetune.runs.readme import write_readme
-from finetune.trust import Assessment, Knowledge, assess
+from finetune.trust import Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["fit", "is_follower", "resume"]
-
-#: L2 of the reference on pixels, in the middle of what serves there.
-REFERENCE_L2 = 0.1
 
 
 def fit(
@@ -275,7 +259,7 @@ def _run(
         leader_first=team.leader_first,
     )
     backbone = None if method.inputs == "pixels" else experiment.backbone
-    data = _data_record(experiment)
+    data = data_record(experiment)
     if unfinished is not None:
         unfinished.hold_to(data.fingerprint)
         log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
@@ -284,7 +268,7 @@ def _run(
         fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
-        reference = _reference(experiment)
+        without_cnn = reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
         write_readme(folder.work / "model")
@@ -294,11 +278,11 @@ def _run(
         strategy=request.strategy,
         model=experiment.backbone.name,
         weights_sha256=experiment.backbone.weights_sha256,
-        data=data.model_copy(update={"copies": _copies_record(experiment, found)}),
-        split=_split_record(experiment),
+        data=data.model_copy(update={"copies": copies_record(experiment, found)}),
+        split=split_record(experiment),
         choice=fitted.choice,
         test=found.test,
-        reference=reference,
+        reference=without_cnn,
         shift=found.shift,
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
@@ -313,16 +297,6 @@ def _run(
     write_report(run, folder.work)
     folder.write(run)
     return run
-
-
-def _copies_record(experiment: Experiment, found: Assessment) -> DataCopies:
-    copies = experiment.copies.copies
-    return DataCopies(
-        pairs=len(copies.pairs),
-        groups=copies.n_groups,
-        images=copies.n_images,
-        held_out_with_copy=found.held_out_with_copy,
-    )
 
 
 def _silent(line: str) -> None:
@@ -352,61 +326,6 @@ class _Team:
             return folder
         name = self._joined.same(str(folder.resolve()) if folder else "")
         return Path(name) if name else None
-
-
-def _reference(experiment: Experiment) -> Reference:
-    """Evaluate what the same held-out images give without a CNN."""
-    from finetune.heads.linear import Problems, solve
-
-    pixels, labels, split = experiment.matrices["pixels"], experiment.dataset.labels, experiment.split
-    y, truth = labels[split.train], labels[split.test]
-    n_classes = len(experiment.dataset.classes)
-    problem = Problems(pixels[split.train], y, np.ones((1, len(y)), np.float32), n_classes)
-    classifier = problem.classifier(solve(problem, REFERENCE_L2, tolerance=1e-3))
-    predicted = classifier.decision_function(pixels[split.test]).argmax(axis=1)
-    majority = np.bincount(y, minlength=n_classes).argmax()
-    return Reference(
-        raw_pixels_accuracy=float((predicted == truth).mean()),
-        majority_accuracy=float((truth == majority).mean()),
-    )
-
-
-def _data_record(experiment: Experiment) -> RunData:
-    from finetune.data.dataset import fingerprint
-
-    dataset = experiment.dataset
-    root = Path(dataset.root)
-    return RunData(
-        path=experiment.request.data,
-        n_images=len(dataset),
-        classes=list(dataset.classes),
-        counts=dataset.counts,
-        skipped=[
-            SkippedFile(path=_relative(skipped.path, root), reason=skipped.reason)
-            for skipped in dataset.skipped
-        ],
-        ignored=dataset.ignored,
-        notices=[
-            DataNotice(kind=n.kind, count=n.count, examples=list(n.examples), message=n.message)
-            for n in dataset.notices
-        ],
-        fingerprint=fingerprint(dataset, experiment.digests),
-    )
-
-
-def _split_record(experiment: Experiment) -> RunSplit:
-    groups = experiment.dataset.groups
-    return RunSplit(
-        kind=experiment.split.kind,
-        n_train=len(experiment.split.train),
-        n_test=len(experiment.split.test),
-        n_groups=None if groups is None else len(np.unique(groups)),
-    )
-
-
-def _relative(path: Path, root: Path) -> str:
-    base = root if root.is_dir() else root.parent
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 
 def _write_tables(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from finetune.experiment import Experiment
     from finetune.method import Fitted, Images
 
-__all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "shift"]
+__all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "load_sets", "shift"]
 
 #: Cross-validated and held-out accuracy contradict each other below this p-value.
 LEVEL = 0.01
@@ -239,9 +239,9 @@ class Knowledge:
         """Read what :meth:`save` wrote; what is not there is None."""
         from safetensors.numpy import load_file
 
-        sets, unfamiliar = folder / "prediction_sets.json", folder / "unfamiliar.safetensors"
+        unfamiliar = folder / "unfamiliar.safetensors"
         return cls(
-            PredictionSets.from_dict(json.loads(sets.read_text(encoding="utf-8"))) if sets.exists() else None,
+            load_sets(folder),
             Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
         )
 
@@ -287,6 +287,12 @@ class Knowledge:
                 f"Give --reject {lowest:.2g} or more.",
             )
         return self.unfamiliar
+
+
+def load_sets(folder: Path) -> PredictionSets | None:
+    """Read a saved model's prediction sets, if it has any."""
+    file = folder / "prediction_sets.json"
+    return PredictionSets.from_dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 
 
 _RETRAIN = "Train with a strategy that cross-validates: probe, kernel, knn or svm."

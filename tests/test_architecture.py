@@ -50,6 +50,7 @@ FLOORS = [
         "finetune.search",
         "finetune.trust",
         "finetune.predictions",
+        "finetune.data_record",
         "finetune.train",
     ),
     *(

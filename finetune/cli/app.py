@@ -23,6 +23,7 @@ __all__ = ["app", "main"]
 
 app = App(
     name="finetune",
+    usage="Usage: finetune COMMAND [OPTIONS]",  # cyclopts would collect all options for this line
     help_epilogue=epilogue(
         "finetune --strategy probe",
         "finetune --strategy probe --data photos/ --out runs/first",

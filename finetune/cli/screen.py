@@ -102,12 +102,12 @@ def print_run(run: Run, console: Console) -> None:
 
 def reliance(run: Run) -> str:
     """Return in a sentence or two what a user may rely on."""
-    from finetune.trust import Knowledge
+    from finetune.trust import load_sets
 
     best = run.test.without_copies or run.test
     lo, hi = best.ci95
     text = f"On images like these, expect an accuracy of {lo:.0%} to {hi:.0%}."
-    sets = Knowledge.load(run.path / "model").sets
+    sets = load_sets(run.path / "model")
     if sets is None or max(sets.thresholds, default=0.0) < 0.95:
         return text
     text += " `predict --coverage 0.95` gives sets of classes that hold the true one in 95 of 100 images"
@@ -190,6 +190,6 @@ def _print_skipped(run: Run, console: Console) -> None:
         return
     console.print("[yellow]Not readable:[/]")
     for file in skipped[:5]:
-        console.print(f"  {escape(file.path)}: {escape(file.reason)}", soft_wrap=True)
+        console.print(f"  {escape(str(file.path))}: {escape(file.reason)}", soft_wrap=True)
     if len(skipped) > 5:
         console.print(f"  and {len(skipped) - 5} more, listed in run.json")

@@ -9,12 +9,10 @@ from finetune.runs.machine import Environment, environment
 from finetune.runs.record import (
     SCHEMA,
     DataCopies,
-    DataNotice,
     Reference,
     Run,
     RunData,
     RunSplit,
-    SkippedFile,
 )
 from finetune.runs.tables import MetricsLog, Prediction, read_metrics, read_predictions, write_predictions
 from finetune.runs.unfinished import Unfinished
@@ -23,7 +21,6 @@ __all__ = [
     "PARTS",
     "SCHEMA",
     "DataCopies",
-    "DataNotice",
     "Environment",
     "MetricsLog",
     "Prediction",
@@ -32,7 +29,6 @@ __all__ = [
     "RunData",
     "RunFolder",
     "RunSplit",
-    "SkippedFile",
     "Unfinished",
     "check_out",
     "environment",

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
+from finetune.data.dataset import Skipped
+from finetune.data.notices import Notice
 from finetune.errors import RunError
 from finetune.evaluation.comparisons import Contradiction
 from finetune.evaluation.metrics import Evaluation
@@ -16,46 +18,10 @@ from finetune.evaluation.shift import Shift
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
 
-__all__ = ["SCHEMA", "DataNotice", "Reference", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
+__all__ = ["SCHEMA", "DataCopies", "Reference", "Run", "RunData", "RunSplit", "read_record"]
 
 SCHEMA = 1
 """Version of ``run.json``; it rises whenever a key is added, removed or changes its meaning."""
-
-
-class SkippedFile(PlainModel):
-    """A file of the data folder that was not used.
-
-    Attributes
-    ----------
-    path : str
-        Its place, relative to the data folder where possible.
-    reason : str
-        Why it was skipped.
-    """
-
-    path: str
-    reason: str
-
-
-class DataNotice(PlainModel):
-    """Something in the data folder that the user should know.
-
-    Attributes
-    ----------
-    kind : str
-        ``masks``, ``dark``, ``nested folders``, …: docs/data.md lists them.
-    count : int
-        How many files, folders or classes it is about.
-    examples : list of str
-        At most ten of them, the most extreme first.
-    message : str
-        One sentence.
-    """
-
-    kind: str
-    count: int
-    examples: list[str]
-    message: str
 
 
 class DataCopies(PlainModel):
@@ -92,11 +58,11 @@ class RunData(PlainModel):
         In the order of the model's outputs.
     counts : dict of str to int
         Usable images per class, in the order of `classes`.
-    skipped : list of SkippedFile
-        Files that are not usable images.
+    skipped : list of Skipped
+        Files that are not usable images, relative to the data folder where possible.
     ignored : int
         Files and folders that were not read: hidden ones, system files, files beside the class folders.
-    notices : list of DataNotice
+    notices : list of Notice
         What else is in the folder.
     copies : DataCopies or None
         Images that show one thing.
@@ -108,9 +74,9 @@ class RunData(PlainModel):
     n_images: int
     classes: list[str]
     counts: dict[str, int]
-    skipped: list[SkippedFile]
+    skipped: list[Skipped]
     ignored: int = 0
-    notices: list[DataNotice] = Field(default_factory=list)
+    notices: list[Notice] = Field(default_factory=list)
     copies: DataCopies | None = None
     fingerprint: str
 

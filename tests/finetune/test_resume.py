@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from networks import Zoo
-from photos import crops
 
 from finetune.cli.app import main
 from finetune.runs import Unfinished
@@ -29,19 +27,13 @@ STRATEGIES = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet").folder
+def model(small_networks):
+    return small_networks("test_resnet").folder
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def photos(few_photos):
+    return few_photos
 
 
 def arguments(strategy, photos, model, out, **more):

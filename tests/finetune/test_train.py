@@ -20,20 +20,6 @@ from finetune.methods import make_method
 from finetune.runs import Run
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_a_run_holds_everything(photos, here):
     run = finetune.fit(data=photos, seed=0)
     assert run.path == Path("runs/photos-probe-001")

@@ -119,7 +119,7 @@ def _built(
         candidates.sort(key=lambda name: name != chosen)  # the others stay behind it, should it fail
     working = _working(candidates, backbone, precision, taps, log)
     first = next(working)
-    if chosen == first.name or has_gpu() or len(candidates) == 1 or (n_images or 0) < FEW:
+    if chosen == first.name or has_gpu() or len(candidates) == 1 or n_images is None or n_images < FEW:
         return first
     pixels = photographs(backbone.preprocess)
     seconds = _seconds(first, pixels)

@@ -16,14 +16,6 @@ from finetune.experiment import Request, prepare
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def model(networks):
     return ["--model", f"local-dir:{networks()}", "--engine", "torch"]
 

@@ -31,19 +31,6 @@ def compare(data, *, methods=("majority", "raw", "raw-knn", "knn", "svm", "probe
     return compare_request(Request(str(data), **made), methods, repeats=repeats, **more)
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 # Baselines as strategies
 
 

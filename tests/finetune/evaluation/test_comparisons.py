@@ -162,6 +162,16 @@ def test_independent_images_are_compared_by_fishers_exact_test():
     assert found.ci95[0] < 0.15 < found.ci95[1]
 
 
+@pytest.mark.parametrize("sizes", [(5, 5), (8, 3), (1, 20), (150, 95), (4000, 1500)])
+def test_fishers_exact_test_is_scipys(sizes):
+    for shares in [(0, 0), (0, 1), (1, 1), (0.5, 0.5), (0.9, 0.7), (0.95, 0.96), (0.2, 1)]:
+        right = [round(share * n) for share, n in zip(shares, sizes, strict=True)]
+        correct = [np.arange(n) < r for n, r in zip(sizes, right, strict=True)]
+        table = [[r, n - r] for r, n in zip(right, sizes, strict=True)]
+        expected = stats.fisher_exact(table).pvalue
+        assert contradiction(*correct).p_value == pytest.approx(expected, rel=1e-8, abs=1e-300), table
+
+
 def test_few_groups_are_compared_over_all_assignments():
     """Four groups against two: 15 assignments, which the random ones sample evenly."""
     cv, held_out = [3, 3, 2, 3], [0, 1]  # right of three images each

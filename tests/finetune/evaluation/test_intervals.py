@@ -19,6 +19,13 @@ def test_wilson_by_hand_and_at_the_ends():
     assert wilson(0, 0) == (0, 1)
 
 
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 40), (7, 9), (145, 153), (4990, 5000)])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_wilson_is_scipys(successes, n, level):
+    expected = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    assert wilson(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
 def test_wilson_covers_the_truth_in_simulated_studies():
     rng = np.random.default_rng(0)
     truths, sizes = rng.uniform(0.5, 0.99, 1000), rng.integers(50, 501, 1000)

@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
+from finetune.data.notices import Notice
 from finetune.evaluation import Contradiction, Shift
 from finetune.evaluation.metrics import SubsetAccuracy, evaluate
 from finetune.report import write_report
 from finetune.report.charts import BOTTOM, HEIGHT, TOP
 from finetune.report.html import curve
 from finetune.report.thumbnails import thumbnail
-from finetune.runs import DataCopies, DataNotice, write_predictions
+from finetune.runs import DataCopies, write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
 
@@ -113,10 +114,10 @@ def test_gone_images_do_no_harm(folder):
 
 
 NOTICES = [
-    DataNotice(kind="dark", count=9, examples=[f"{i}.png" for i in range(9)], message="9 images are dark."),
-    DataNotice(kind="splits", count=1, examples=["a <b>folder</b>"], message="<i>One</i> folder & more."),
-    DataNotice(kind="label conflict", count=1, examples=["8.png = 9.png"], message="A pair has two labels."),
-    DataNotice(kind="masks", count=2, examples=["gone.png", "x" * 999], message="2 images are masks."),
+    Notice(kind="dark", count=9, examples=tuple(f"{i}.png" for i in range(9)), message="9 images are dark."),
+    Notice(kind="splits", count=1, examples=("a <b>folder</b>",), message="<i>One</i> folder & more."),
+    Notice(kind="label conflict", count=1, examples=("8.png = 9.png",), message="A pair has two labels."),
+    Notice(kind="masks", count=2, examples=("gone.png", "x" * 999), message="2 images are masks."),
 ]
 
 

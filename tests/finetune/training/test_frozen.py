@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import ARCHITECTURES, DESCENT, LAST, SIDE, STATISTICS, Zoo, held, labelled, task, tensors, with_
-from photos import crops
+from networks import ARCHITECTURES, DESCENT, LAST, SIDE, STATISTICS, held, labelled, task, tensors, with_
 from PIL import Image
 
 from finetune.errors import TrainingError
@@ -32,13 +31,13 @@ NORMALISED = [case for case in ARCHITECTURES if case.values[0] not in ("test_con
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))
+def backbone(small_networks):
+    return small_networks
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
+def photos(few_photos):
+    return few_photos
 
 
 def trained(strategy, backbone, photos, folder, **more):

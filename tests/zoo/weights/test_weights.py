@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -254,6 +255,22 @@ def test_a_folder_that_timm_saved_is_made_ready(tmp_path: Path) -> None:
     again = timm.create_model(f"local-dir:{made.folder}", pretrained=True)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
+
+
+def test_a_changed_description_of_the_same_weights_is_made_ready_anew(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("test_efficientnet", num_classes=3)
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    first = ready(resolve(f"local-dir:{tmp_path}"))
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["pretrained_cfg"]["input_size"] = [3, 96, 96]
+    file.write_text(json.dumps(config), encoding="utf-8")
+    second = ready(resolve(f"local-dir:{tmp_path}"))
+    assert second.sha256 == first.sha256
+    assert second.config["pretrained_cfg"]["input_size"] == [3, 96, 96]
+    assert ready(resolve(f"local-dir:{tmp_path}")).folder == second.folder != first.folder
 
 
 def test_a_folder_of_the_cache_that_was_changed_is_made_again(
