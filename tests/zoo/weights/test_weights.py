@@ -13,6 +13,7 @@ import torch
 from hub_server import COMMIT, Hub, serve
 from safetensors.torch import load_file, save_file
 
+from zoo.backbone import Backbone
 from zoo.cache.folders import cache_folder
 from zoo.errors import WeightsError
 from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource
@@ -25,6 +26,9 @@ REPO = "timm/tf_efficientnet_lite0.in1k"
 ON_HUB = Entry(
     name="lite0_from_hub", architecture="tf_efficientnet_lite0.in1k", sources=(HubSource(repo=REPO),)
 )
+#: A network of 0.4 million random weights, where it is not the point which one it is.
+TINY, TINY_REPO = "test_efficientnet", "me/tiny"
+TINY_ON_HUB = Entry(name="tiny_from_hub", architecture=TINY, sources=(HubSource(repo=TINY_REPO),))
 
 
 def package_source(name: str) -> PackageSource:
@@ -45,10 +49,15 @@ def lite0_file(lite0: ReadyModel) -> Path:
 
 
 @pytest.fixture(scope="session")
-def broken_files(lite0_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The same weights spoilt in one way each."""
+def tiny_file(tiny: Backbone) -> Path:
+    return tiny.folder / "model.safetensors"
+
+
+@pytest.fixture(scope="session")
+def broken_files(tiny_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny network's weights spoilt in one way each."""
     folder = tmp_path_factory.mktemp("broken")
-    tensors = load_file(lite0_file)
+    tensors = load_file(tiny_file)
     nan = {**tensors, "bn1.bias": torch.full_like(tensors["bn1.bias"], torch.nan)}
     missing = {name: tensor for name, tensor in tensors.items() if name != "bn1.bias"}
     unexpected = {**tensors, "extra.weight": torch.zeros(3)}
@@ -56,7 +65,7 @@ def broken_files(lite0_file: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     variants = {"nan": nan, "missing": missing, "unexpected": unexpected, "misshapen": misshapen}
     for name, spoilt in variants.items():
         save_file(spoilt, folder / f"{name}.safetensors")
-    (folder / "truncated.safetensors").write_bytes(lite0_file.read_bytes()[:-100])
+    (folder / "truncated.safetensors").write_bytes(tiny_file.read_bytes()[:-100])
     (folder / "text.safetensors").write_text("no weights at all", encoding="utf-8")
     (folder / "text.pth").write_text("no weights at all", encoding="utf-8")
     torch.save({"state_dict": tensors, "extra": Dangerous()}, folder / "pickle.pth")
@@ -73,12 +82,13 @@ class Dangerous:
 
 
 @pytest.fixture
-def hub(lite0_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+def hub(lite0_file: Path, tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The real Hub client, whose Hub is on this machine and whose cache is empty."""
     from huggingface_hub import constants
 
     served = Hub()
     served.add(REPO, "model.safetensors", lite0_file.read_bytes())
+    served.add(TINY_REPO, "model.safetensors", tiny_file.read_bytes())
     with serve(served):
         monkeypatch.setattr(constants, "ENDPOINT", served.url)
         monkeypatch.setattr(
@@ -180,7 +190,7 @@ def test_the_second_call_needs_neither_torch_nor_timm(lite0: ReadyModel) -> None
 
 
 def test_nothing_half_made_is_left(broken_files: dict[str, Path], empty_cache: Path) -> None:
-    entry = make("tf_efficientnet_lite0.in1k", PathSource(file=broken_files["nan.safetensors"]))
+    entry = make(TINY, PathSource(file=broken_files["nan.safetensors"]))
     with pytest.raises(WeightsError):
         ready(entry)
     assert [path for path in cache_folder("models").iterdir() if path.suffix != ".lock"] == []
@@ -245,20 +255,20 @@ def test_weights_that_are_wrong_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WeightsError, match=f"(?s){told}"):
-        ready(make("tf_efficientnet_lite0.in1k", PathSource(file=broken_files[file])))
+        ready(make(TINY, PathSource(file=broken_files[file])))
     assert not Dangerous.marker.exists()
 
 
-def test_a_pickle_of_tensors_is_read(lite0_file: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": load_file(lite0_file)}, tmp_path / "w.pth")
-    model = ready(make("tf_efficientnet_lite0.in1k", PathSource(file=tmp_path / "w.pth")))
-    assert (model.folder / "model.safetensors").read_bytes() == lite0_file.read_bytes()
+def test_a_pickle_of_tensors_is_read(tiny_file: Path, tmp_path: Path) -> None:
+    torch.save({"state_dict": load_file(tiny_file)}, tmp_path / "w.pth")
+    model = ready(make(TINY, PathSource(file=tmp_path / "w.pth")))
+    assert (model.folder / "model.safetensors").read_bytes() == tiny_file.read_bytes()
 
 
-def test_a_changed_file_is_made_ready_anew(lite0_file: Path, tmp_path: Path) -> None:
+def test_a_changed_file_is_made_ready_anew(tiny_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    shutil.copyfile(lite0_file, path)
-    entry = make("tf_efficientnet_lite0.in1k", PathSource(file=path))
+    shutil.copyfile(tiny_file, path)
+    entry = make(TINY, PathSource(file=path))
     first = ready(entry)
     tensors = load_file(path)
     save_file({**tensors, "classifier.bias": tensors["classifier.bias"] + 1}, path)
@@ -277,26 +287,23 @@ def test_a_folder_that_timm_saved_is_made_ready(tmp_path: Path) -> None:
     import timm
 
     torch.manual_seed(0)
-    model = timm.create_model("mobilenetv3_small_050", num_classes=3)
+    model = timm.create_model(TINY, num_classes=3)
     described = {"label_names": ["ant", "bee", "wasp"]}
     timm.models.save_for_hf(model, str(tmp_path), model_config=described, safe_serialization=True)
     made = ready(resolve(str(tmp_path)))
     assert made.config["num_classes"] == 3
     assert made.config["label_names"] == ["ant", "bee", "wasp"]
-    assert made.config["num_features"] == 1024
+    assert made.config["num_features"] == 256
     assert made.config["stages"]
     again = timm.create_model(f"local-dir:{made.folder}", pretrained=True)
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
 
 
-# The Hub
-
-
 def test_a_changed_description_of_the_same_weights_is_made_ready_anew(tmp_path: Path) -> None:
     import timm
 
-    model = timm.create_model("test_efficientnet", num_classes=3)
+    model = timm.create_model(TINY, num_classes=3)
     timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
     first = ready(resolve(f"local-dir:{tmp_path}"))
     file = tmp_path / "config.json"
@@ -307,6 +314,9 @@ def test_a_changed_description_of_the_same_weights_is_made_ready_anew(tmp_path: 
     assert second.sha256 == first.sha256
     assert second.config["pretrained_cfg"]["input_size"] == [3, 96, 96]
     assert ready(resolve(f"local-dir:{tmp_path}")).folder == second.folder != first.folder
+
+
+# The Hub
 
 
 def test_the_hub_gives_real_weights(hub: Hub, lite0: ReadyModel, empty_cache: Path) -> None:
@@ -340,12 +350,13 @@ def test_the_hub_clients_cache_is_enough_offline(
 
 
 def test_a_damaged_download_is_refused_and_removed(hub: Hub, empty_cache: Path) -> None:
-    hub.damaged.add((REPO, "model.safetensors"))
+    hub.damaged.add((TINY_REPO, "model.safetensors"))
     with pytest.raises(WeightsError, match="damaged during the download"):
-        ready(ON_HUB)
-    assert not available(ON_HUB)
+        ready(TINY_ON_HUB)
+    assert not available(TINY_ON_HUB)
     hub.damaged.clear()
-    assert ready(ON_HUB).sha256 == hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest()
+    expected = hashlib.sha256(hub.files[TINY_REPO, "model.safetensors"]).hexdigest()
+    assert ready(TINY_ON_HUB).sha256 == expected
 
 
 def test_a_pinned_digest_is_stronger_than_the_hubs_word(hub: Hub, empty_cache: Path) -> None:
@@ -402,17 +413,22 @@ def test_any_repository_can_be_named(hub: Hub, empty_cache: Path, tmp_path: Path
     """Its own config.json says what it is: here a network with other classes than ImageNet's."""
     import timm
 
-    model = timm.create_model("mobilenetv3_small_050", num_classes=3)
+    model = timm.create_model(TINY, num_classes=3)
     described = {"label_names": ["ant", "bee", "wasp"]}
     timm.models.save_for_hf(model, str(tmp_path), model_config=described, safe_serialization=True)
     for name in ("config.json", "model.safetensors"):
         hub.add("me/insects", name, (tmp_path / name).read_bytes())
     made = ready(resolve("hf-hub:me/insects"))
-    assert made.folder.name.startswith("mobilenetv3_small_050-")
+    assert made.folder.name.startswith(f"{TINY}-")
     assert (made.config["num_classes"], made.config["label_names"]) == (3, ["ant", "bee", "wasp"])
     asked = list(hub.requests)
     assert ready(resolve("hf-hub:me/insects")) == made
     assert hub.requests == asked
+
+
+def test_a_repository_that_does_not_say_what_it_is(hub: Hub, empty_cache: Path) -> None:
+    with pytest.raises(WeightsError, match=r"has no file config\.json"):
+        ready(resolve(f"hf-hub:{TINY_REPO}"))
 
 
 def test_a_repository_with_only_a_pickle_is_read_with_care(
@@ -420,7 +436,7 @@ def test_a_repository_with_only_a_pickle_is_read_with_care(
 ) -> None:
     import timm
 
-    model = timm.create_model("mobilenetv3_small_050", num_classes=3)
+    model = timm.create_model(TINY, num_classes=3)
     timm.models.save_for_hf(model, str(tmp_path), safe_serialization=False)
     for name in ("config.json", "pytorch_model.bin"):
         hub.add("me/old", name, (tmp_path / name).read_bytes())
@@ -440,19 +456,13 @@ def test_pull_as_a_user_types_it(hub: Hub, tmp_path: Path) -> None:
     def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
 
-    pulled = zoo("pull", f"hf-hub:{REPO}")
-    assert pulled.returncode == 2  # The repository has no config.json here, so nobody knows what it is.
-    assert "has no file config.json" in pulled.stderr
     mine = tmp_path / "mine.yaml"
     mine.write_text(
-        "models:\n"
-        "  - name: mine\n"
-        "    architecture: tf_efficientnet_lite0.in1k\n"
-        f"    sources: [hub: {{repo: {REPO}}}]\n",
+        f"models:\n  - name: mine\n    architecture: {TINY}\n    sources: [hub: {{repo: {TINY_REPO}}}]\n",
         encoding="utf-8",
     )
     pulled = zoo("pull", "mine", "--registry", str(mine))
     assert pulled.returncode == 0, pulled.stderr
-    assert hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest() in pulled.stdout
+    assert hashlib.sha256(hub.files[TINY_REPO, "model.safetensors"]).hexdigest() in pulled.stdout
     listed = zoo("list", "--offline", "--json", "--registry", str(mine))
     assert {entry["name"] for entry in json.loads(listed.stdout)} == {*LITE, "mine"}
