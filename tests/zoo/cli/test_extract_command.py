@@ -98,10 +98,24 @@ def stored(features):
     return sum(path.stat().st_size // 32 for path in features.glob("*/digests.bin"))
 
 
+#: The command, with a pause after each batch, so that it is in the midst of its work when it is stopped.
+SLOWLY = """
+import sys, time
+from zoo.cli.app import main
+from zoo.features.spaces import BackboneSpace
+run = BackboneSpace.run
+BackboneSpace.run = lambda self, batch: (time.sleep(0.2), run(self, batch))[1]
+sys.exit(main())
+"""
+
+
 def started(folder, output, features):
     """Start an extraction; return it when the first batch is kept."""
     process = subprocess.Popen(
-        process_of(folder, output), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", SLOWLY, *command(folder, output)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not stored(features) and process.poll() is None and time.monotonic() < deadline:
