@@ -4,6 +4,8 @@ import pytest
 from networks import Zoo
 from photos import crops
 
+import finetune
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -18,6 +20,12 @@ def here(tmp_path, monkeypatch):
 def photos(tmp_path_factory):
     """A folder with twelve parts of photographs in each of two classes."""
     return crops(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="session")
+def probe_run(photos, tmp_path_factory):
+    """A finished probe on `photos`, with everything at its default; tests only read it."""
+    return finetune.fit(data=photos, out=tmp_path_factory.mktemp("runs") / "probe")
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(strategy, photos, mo
 
 
 def test_ctrl_c_keeps_what_is_done(photos, model, here):
-    process = start(*arguments("full", photos, model, "run"))
+    process = start(*arguments("full", photos, model, "run", epochs=5000))
     wait_for_a_checkpoint(process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()
