@@ -16,7 +16,7 @@ def escape(text: str) -> str:
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*_{}\[\]|~$])", r"\\\1", line)
     # What is a mark at the beginning of a line only: headings, lists.
-    return re.sub(r"^(\d+)([.)])|^(?=[#+-])", r"\1\\\2", line)
+    return re.sub(r"^(\d+)([.)](?=\s|$))|^(?=[#+-])", r"\1\\\2", line)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -102,7 +102,7 @@ def _from_config(weights: Path, config: Path) -> Any:
         shutil.copyfile(weights, Path(staging, name))
         try:
             _check_size(staging, state, weights)
-            model = timm.create_model(f"local-dir:{staging}", pretrained=True)
+            model: Any = timm.create_model(f"local-dir:{staging}", pretrained=True)
         except (RuntimeError, KeyError, ValueError) as error:
             raise _misfit(weights, architecture, error) from error
         except (TypeError, AttributeError, AssertionError, IndexError) as error:

@@ -181,6 +181,7 @@ def test_a_xet_storage_that_cannot_be_reached(
     """As behind a proxy that lets the Hub through but not its storage of large files."""
     from huggingface_hub import constants
 
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")  # By default it takes four minutes.
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     told = {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": hub.url + XET_TOKEN}
     hub.faults[WEIGHTS] = Fault("headers", method="HEAD", headers=told)
