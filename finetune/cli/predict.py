@@ -104,10 +104,9 @@ def _rows(
 
 
 def _print(rows: list[dict[str, Any]], coverage: float | None, reject: float | None) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    from zoo.cli.console import stdout
+    from zoo.cli.console import escape, stdout
 
     if not rows:
         return

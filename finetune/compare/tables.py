@@ -58,8 +58,9 @@ def print_comparison(found: Comparison, console: "Console") -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from zoo.cli.console import escape
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, heading in enumerate(HEADINGS):

@@ -6,7 +6,6 @@ milliseconds, without torch or timm.
 """
 
 import importlib.metadata
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from zoo.cache.folders import cache_errors, cache_folder, locked
 from zoo.cache.notes import recall, remember
 from zoo.errors import WeightsError
+from zoo.reading import read_json
 from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource, Source
 from zoo.weights.digests import remembered_sha256, sha256_of
 from zoo.weights.hub import Unavailable
@@ -239,7 +239,9 @@ def _recall(entry: Entry, source: HubSource) -> WeightsFile | None:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_json(folder / _CONFIG)
+        if not isinstance(config, dict):
+            raise ValueError("it is no object")
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"{folder / _CONFIG} cannot be read as JSON ({error}).",
