@@ -172,7 +172,12 @@ def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = N
         If the images have changed.
     """
     unfinished = Unfinished(run)
-    request = RunRequest.from_record(unfinished.request())
+    record = unfinished.request()
+    try:
+        request = RunRequest.from_record(record)
+        request.command()  # needs the right type of everything
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise unfinished.damaged() from error
     if is_follower():
         return _follow(request)
     with RunFolder(unfinished.run) as folder, unfinished:

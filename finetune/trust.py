@@ -29,6 +29,8 @@ from finetune.evaluation import (
     softmax,
 )
 from finetune.evaluation.metrics import SubsetAccuracy
+from finetune.runs.saved import model_errors
+from zoo.reading import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -240,10 +242,11 @@ class Knowledge:
         from safetensors.numpy import load_file
 
         sets, unfamiliar = folder / "prediction_sets.json", folder / "unfamiliar.safetensors"
-        return cls(
-            PredictionSets.from_dict(json.loads(sets.read_text(encoding="utf-8"))) if sets.exists() else None,
-            Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
-        )
+        with model_errors(folder):
+            return cls(
+                PredictionSets.from_dict(read_json(sets)) if sets.exists() else None,
+                Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
+            )
 
     def prediction_sets(self, probabilities: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
         """Return whether each class is in each image's set, (m, c).

@@ -64,7 +64,9 @@ def encoded(image, form, **options):
     return file.getvalue()
 
 
-JPEG = encoded(picture(), "JPEG", quality=95, subsampling=0)
+#: Options of a JPEG that differs little from the picture.
+FINE = {"quality": 95, "subsampling": 0}
+JPEG = encoded(picture(), "JPEG", **FINE)
 PNG = encoded(picture(), "PNG")
 
 
@@ -111,7 +113,7 @@ def grey(dtype=np.uint16):
 
 def cmyk():
     """What Photoshop writes: an Adobe marker, and values inverted."""
-    return encoded(picture().convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    return encoded(picture().convert("CMYK"), "JPEG", **FINE)
 
 
 def without_adobe_marker(data):
@@ -124,11 +126,7 @@ def ycck():
     negative = Image.eval(picture(), lambda value: 255 - value)
     luminance = 255 - np.asarray(negative.convert("YCbCr"))
     black = np.zeros((*luminance.shape[:2], 1), np.uint8)
-    data = bytearray(
-        encoded(
-            Image.fromarray(np.concatenate([luminance, black], 2), "CMYK"), "JPEG", quality=95, subsampling=0
-        )
-    )
+    data = bytearray(encoded(Image.fromarray(np.concatenate([luminance, black], 2), "CMYK"), "JPEG", **FINE))
     data[data.index(b"Adobe") + 11] = 2
     return bytes(data)
 
@@ -139,7 +137,7 @@ def exif(orientation):
     stored = picture() if orientation == 1 else picture().transpose(Image.Transpose(back[orientation]))
     data = Image.Exif()
     data[0x0112] = orientation
-    return saved("JPEG", stored, quality=95, subsampling=0, exif=data)
+    return saved("JPEG", stored, **FINE, exif=data)
 
 
 #: The picture as jpegtran -arithmetic writes it; Pillow reads such files and cannot write them.
@@ -156,7 +154,7 @@ ARITHMETIC = base64.b85decode(
 def damaged_exif():
     data = Image.Exif()
     data[0x010F] = "maker"
-    whole = encoded(picture(), "JPEG", quality=95, subsampling=0, exif=data)
+    whole = encoded(picture(), "JPEG", **FINE, exif=data)
     return whole.replace(b"MM\0*", b"MM\0*", 1).replace(b"\x00\x00\x00\x08", b"\xff\xff\xff\xf0", 1)
 
 
@@ -225,7 +223,7 @@ def _kinds():
         ("CMYK JPEG, Adobe's, inverted", "cmyk.jpg", content(cmyk()), 12),
         ("CMYK JPEG without Adobe's marker", "cmyk2.jpg", content(without_adobe_marker(cmyk())), 12),
         ("YCCK JPEG", "ycck.jpg", content(ycck()), 12),
-        ("progressive JPEG", "progressive.jpg", saved("JPEG", quality=95, subsampling=0, progressive=True), 8),
+        ("progressive JPEG", "progressive.jpg", saved("JPEG", **FINE, progressive=True), 8),
         ("arithmetic JPEG", "arithmetic.jpg", content(ARITHMETIC), 8),
         ("JPEG with bytes behind its end", "behind.jpg", content(JPEG + b"\0" * 5000), 8),
         ("16-bit RGB PNG", "16.png", content(png(16, 2, np.asarray(picture()).astype(">u2") * 257)), 1),
@@ -245,7 +243,7 @@ def _kinds():
         ("TIFF with LZW", "lzw.tif", saved("TIFF", compression="tiff_lzw"), 0),
         *((f"EXIF orientation {i}", f"exif{i}.jpg", exif(i), 8) for i in range(1, 9)),
         ("broken EXIF", "exif.jpg", content(damaged_exif()), 8),
-        ("broken ICC profile", "icc.jpg", saved("JPEG", quality=95, subsampling=0, icc_profile=b"\xffno profile" * 9), 8),
+        ("broken ICC profile", "icc.jpg", saved("JPEG", **FINE, icc_profile=b"\xffno profile" * 9), 8),
         ("one pixel", "pixel.png", saved("PNG", Image.new("RGB", (1, 1), "red")), None),
         ("lossy WebP", "lossy.webp", saved("WEBP", quality=95), 20),
         ("lossless WebP", "lossless.webp", saved("WEBP", lossless=True), 0),
@@ -273,7 +271,8 @@ def _kinds():
         ("JPEG without its end marker", "endless.jpg", content(JPEG[:-2]), "truncated"),
         *((f"JPEG cut at {s:.0%}", f"cut{i}.jpg", truncated(JPEG, s), "truncated" if s > 0.5 else "")
           for i, s in enumerate((0.01, 0.1, 0.3, 0.6, 0.9))),
-        *((f"PNG cut at {s:.0%}", f"cut{i}.png", truncated(PNG, s), "") for i, s in enumerate((0.05, 0.2, 0.5, 0.8))),
+        *((f"PNG cut at {s:.0%}", f"cut{i}.png", truncated(PNG, s), "")
+          for i, s in enumerate((0.05, 0.2, 0.5, 0.8))),
         ("GIF cut in half", "cut.gif", truncated(encoded(picture(), "GIF"), 0.5), ""),
         ("WebP cut in half", "cut.webp", truncated(encoded(picture(), "WEBP"), 0.5), ""),
         ("TIFF cut in half", "cut.tif", truncated(encoded(picture(), "TIFF"), 0.5), ""),
@@ -282,11 +281,11 @@ def _kinds():
         ("wrong first bytes", "magic.jpg", content(b"\0\0\0\0" + JPEG[4:]), no_image),
         ("random bytes", "random.png", content(np.random.default_rng(0).bytes(5000)), no_image),
         ("20,000 x 20,000 pixels", "bomb.png", content(bomb()), "larger than 89 megapixels"),
-        ("1 x 10,000 pixels", "thin.png", saved("PNG", Image.new("RGB", (1, 10_000), "red")), "too long and thin"),
+        ("1 x 10,000 pixels", "thin.png", saved("PNG", picture(1, 10_000)), "too long and thin"),
         ("HEIC", "photo.heic", content(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0" * 500), "HEIC"),
-        ("SVG", "drawing.svg", content(b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>'), "SVG"),
+        ("SVG", "drawing.svg", content(b'<?xml version="1.0"?>\n<svg xmlns="x"/>'), "SVG"),
         ("PDF", "page.pdf", content(b"%PDF-1.7\n1 0 obj\n"), "PDF"),
-        ("PostScript", "page.eps", content(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "PostScript"),
+        ("PostScript", "page.eps", content(b"%!PS-Adobe-3.0 EPSF-3.0\nshowpage\n"), "PostScript"),
         ("Photoshop", "layers.psd", content(b"8BPS\0\x01" + b"\0" * 100), "Photoshop"),
         ("video", "clip.mp4", content(b"\0\0\0\x20ftypisom" + b"\0" * 100), "video"),
         ("zip archive", "photos.zip", content(b"PK\x03\x04" + b"\0" * 100), no_image),

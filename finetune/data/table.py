@@ -108,7 +108,7 @@ def table_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             for number, row in enumerate(rows, 1):
                 yield row
                 if number % _STEP == 0:
-                    done, before = file.buffer.tell(), done
+                    done, before = os.lseek(file.fileno(), 0, os.SEEK_CUR), done
                     advance(done - before)
     except UnicodeDecodeError as error:
         raise DataError(f"The table {path} is not UTF-8 ({error.reason}).", "Save it as UTF-8.") from error

@@ -1,6 +1,5 @@
 """A finished run's classifier on new images."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +13,13 @@ from finetune.errors import RunError
 from finetune.evaluation.calibration import softmax
 from finetune.heads.head import Head
 from finetune.runs.record import Run
-from finetune.runs.saved import load_head
+from finetune.runs.saved import load_head, model_errors
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
 from zoo.features.fill import compute
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
 from zoo.images.decode import UnreadableImage
+from zoo.reading import read_json
 
 __all__ = ["Predictions", "Predictor", "load"]
 
@@ -70,14 +70,18 @@ class Predictor:
         self.run = run
         self.classes = tuple(run.data.classes)
         folder = run.path / "model"
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self._space: Space = RawPixels()
         backbone: Backbone | None = None
-        if config.get("inputs") != "pixels":
+        with model_errors(folder):
+            pixels = read_json(folder / "config.json").get("inputs") == "pixels"
+        if not pixels:
             backbone = load_backbone(f"local-dir:{folder}")
             self._space = BackboneSpace(backbone, engine, precision)
-        self._head: Head = load_head(folder, backbone)
-        outputs = self._head.n_classes
+        with model_errors(folder):
+            self._head: Head = load_head(folder, backbone)
+            outputs = self._head.n_classes
+            # One row tells whether the head takes what the network gives, and whether it holds NaN.
+            self._check_finite(self._head.decision_function(np.zeros((1, self._space.width), np.float32)))
         if outputs != len(self.classes):
             raise RunError(
                 f"The model of {run.path} has {outputs} outputs for {len(self.classes)} classes.",
@@ -89,7 +93,13 @@ class Predictor:
         found = compute([Path(path) for path in paths], [self._space])
         X = found.matrices[0]
         scores = self._head.decision_function(X)
+        with model_errors(self.run.path / "model"):
+            self._check_finite(scores)
         return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
+
+    def _check_finite(self, scores: NDArray[np.floating[Any]]) -> None:
+        if not np.isfinite(scores).all():
+            raise ValueError("its scores are not finite numbers")
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.

@@ -8,7 +8,8 @@ our logits. Any other head lies beside a headless network (``num_classes=0``) in
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,13 +18,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.errors import RunError
 from finetune.evaluation.calibration import fit_temperature
 from finetune.heads.head import Head
 from finetune.heads.linear import Linear
 from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
+from zoo.reading import read_json
 
-__all__ = ["FittedHead", "load_head", "save_head", "save_network"]
+__all__ = ["FittedHead", "load_head", "model_errors", "save_head", "save_network"]
 
 #: Where the head of each kind is defined.
 HEADS = {
@@ -174,6 +177,21 @@ def save_network(
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
+@contextmanager
+def model_errors(folder: Path) -> Iterator[None]:
+    """Turn what reading a damaged model raises in the block into a RunError that names the folder."""
+    from safetensors import SafetensorError
+
+    wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError)
+    try:
+        yield
+    except wrong as error:
+        raise RunError(
+            f"The model in {folder} is damaged or of another version ({type(error).__name__}: {error}).",
+            "Copy the run anew from where it came, or train again with finetune.",
+        ) from error
+
+
 def load_head(folder: Path, backbone: Backbone | None) -> Head:
     """Read a saved model's head.
 
@@ -187,7 +205,7 @@ def load_head(folder: Path, backbone: Backbone | None) -> Head:
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     if "head" in config:
         settings = dict(config["head"])
         module, _, name = HEADS[settings.pop("kind")].partition(":")

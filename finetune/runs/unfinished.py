@@ -89,10 +89,15 @@ class Unfinished:
             if not isinstance(found, dict) or found.pop("schema", None) != _SCHEMA:
                 raise ValueError("another schema")
         except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._request} is damaged or of another version.", "Train again with finetune."
-            ) from error
+            raise self.damaged() from error
         return dict(found)
+
+    def damaged(self) -> RunError:
+        """Return the error for a request that does not say what it should."""
+        return RunError(
+            f"{self._request} is damaged or of another version.",
+            f"Start again with finetune, with another --out or after {self.folder} is deleted.",
+        )
 
     def hold_to(self, fingerprint: str) -> None:
         """Record what the images are; when resuming, make sure that they are the same.
