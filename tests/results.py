@@ -1,4 +1,4 @@
-"""What commands left on the disk: None if nothing, and otherwise all that matters of it; half of it raises."""
+"""What commands left on the disk: None if nothing, else all that matters of it; half of it raises."""
 
 import json
 

@@ -63,7 +63,7 @@ class Child:
         os.kill(self.pid, number)  # it stays a zombie until its exit code is taken
 
     def wait(self):
-        """Return the exit code, negative for the signal that ended it, and what it wrote on standard error."""
+        """Return the exit code, negative for a signal that ended it, and what it wrote on standard error."""
         code = self._warm._ask({"wait": self.pid})
         text = self._err.read_text(errors="replace")
         self._err.unlink()

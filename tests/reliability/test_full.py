@@ -1,15 +1,14 @@
 """A disk that is full at any moment, and places that cannot be written: one message, and nothing half."""
 
-import errno
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from commands import call
+from full_disk import DISK
 from photos import crops
 from results import a_check, a_run, an_export, comparison, features, pair
 
@@ -56,45 +55,6 @@ def commands(network, photos):
 NAMES = tuple(commands("", ""))
 
 
-class FullDisk:
-    """Makes the n-th writing below some folder fail: of Python's own, each file, folder and renaming.
-
-    An audit hook cannot be removed, so there is one, which does nothing until it is armed.
-    """
-
-    def __init__(self):
-        self.below, self.fails_at, self.seen = None, None, 0
-        sys.addaudithook(self._hook)
-
-    def _hook(self, event, arguments):
-        if self.below is None:
-            return
-        if event == "open":
-            path, _, flags = arguments
-            writes = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-        elif event in ("os.mkdir", "os.rename", "os.truncate", "os.link", "os.symlink"):
-            path, writes = arguments[0], True
-        else:
-            return
-        if writes and isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self.below):
-            self.seen += 1
-            if self.seen == self.fails_at:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
-
-    @contextmanager
-    def armed(self, below, fails_at):
-        self.below, self.fails_at, self.seen = str(below), fails_at, 0
-        try:
-            yield
-        finally:
-            self.below = None
-
-
-@pytest.fixture(scope="module")
-def full_disk():
-    return FullDisk()
-
-
 def ready(name, network, photos, here):
     """A command's words, its result and its reader; what it needs is made."""
     (program, *words), out, whole = commands(network, photos)[name]
@@ -119,10 +79,10 @@ def leftovers(here):
     return [p.name for p in here.iterdir() if p.name.endswith(TEMPORARY) or p.name.startswith(".finetune-")]
 
 
-def fail_at(number, full_disk, main, words, here, out, whole):
+def fail_at(number, main, words, here, out, whole):
     """Run a command whose n-th writing fails; returns how many there were."""
     clear(here)
-    with full_disk.armed(here.parent, number):
+    with DISK.watched(here.parent, fails_at=number):
         done = call(main, *words)
     assert done.code in (0, 1, 2), number
     assert "Traceback" not in done.err
@@ -130,20 +90,20 @@ def fail_at(number, full_disk, main, words, here, out, whole):
         assert len(done.err.strip().splitlines()) >= 2, (number, done.err)
         assert whole(out) is None or "kept in" in done.err, number
     assert not leftovers(here) or "kept in" in done.err, (number, done.err)
-    return full_disk.seen, done
+    return len(DISK.written), done
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_full_at_every_writing(name, network, photos, here, full_disk):
+def test_full_at_every_writing(name, network, photos, here):
     """One run for each file, folder and renaming of a command: each time, that one fails."""
     main, words, out, whole = ready(name, network, photos, here)
-    writings, done = fail_at(None, full_disk, main, words, here, out, whole)
+    writings, done = fail_at(None, main, words, here, out, whole)
     assert done.code in (0, 1), done.err
     assert whole(out) is not None
     failed = 0
     for number in range(1, writings + 1):
-        failed += fail_at(number, full_disk, main, words, here, out, whole)[1].code == 2
+        failed += fail_at(number, main, words, here, out, whole)[1].code == 2
     print(f"{name}: {writings} writings, of which {failed} stop the command when they fail")
     assert failed > 3
     resume = (here / "run.unfinished" / "request.json").exists()
@@ -151,12 +111,12 @@ def test_full_at_every_writing(name, network, photos, here, full_disk):
 
 
 @pytest.mark.parametrize("name", ["extract", "fit"])
-def test_full_at_some_writings(name, network, photos, here, full_disk):
+def test_full_at_some_writings(name, network, photos, here):
     main, words, out, whole = ready(name, network, photos, here)
-    writings, done = fail_at(None, full_disk, main, words, here, out, whole)
+    writings, done = fail_at(None, main, words, here, out, whole)
     assert done.code == 0, done.err
     for number in (1, writings // 3, writings // 2, writings):
-        fail_at(number, full_disk, main, words, here, out, whole)
+        fail_at(number, main, words, here, out, whole)
 
 
 @contextmanager
