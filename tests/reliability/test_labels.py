@@ -63,16 +63,11 @@ def pictures(tmp_path_factory):
     return sorted(folder.rglob("*.png"))
 
 
-def strings(folder):
-    """All text files below a folder, by name."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
-        for path in folder.rglob("*")
-        if path.suffix in (".json", ".csv", ".html", ".md", ".jsonl")
-    }
+COMPARE = ("--repeats", "0", "--methods", "knn", "raw", "--out", "compared", "--markdown", "table.md",
+           "--csv", "table.csv")  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=["folders", "table"])
+@pytest.fixture(scope="module", params=["folders", pytest.param("table", marks=pytest.mark.slow)])
 def made(request, pictures, network, tmp_path_factory):
     """Everything that the commands write of such classes, and their names."""
     place = tmp_path_factory.mktemp(request.param)
@@ -99,11 +94,11 @@ def made(request, pictures, network, tmp_path_factory):
             "fit": call(finetune.cli.app.main, *words, "--out", "run"),
             "predict": call(finetune.cli.app.main, "predict", "run", pictures[0], "--coverage", "0.5"),
             "json": call(finetune.cli.app.main, "predict", "run", pictures[0], "--json"),
-            "compare": call(finetune.cli.app.main, "compare", *words, "--repeats", "0", "--methods", "knn", "raw",
-                            "--out", "compared", "--markdown", "table.md", "--csv", "table.csv"),
-            "check": call(finetune.cli.app.main, "check", *words, "--out", "checked"),
+            "compare": call(finetune.cli.app.main, "compare", *words, *COMPARE),
             "report": call(finetune.cli.app.main, "report", "run"),
         }  # fmt: skip
+        if request.param == "table":
+            done["check"] = call(finetune.cli.app.main, "check", *words, "--out", "checked")
     finally:
         os.chdir(before)
     return place, done, names
@@ -117,9 +112,8 @@ def test_every_command_takes_them(made):
         assert "\x1b" not in command.out + command.err
     assert not (place / "executed").exists()
     assert not (place / "elsewhere").exists()
-    plain = {name.encode(errors="replace").decode().replace("?", "\ufffd") for name in names.values()}
     classes = json.loads((place / "run" / "run.json").read_text())["data"]["classes"]
-    assert {name.replace("?", "\ufffd") for name in classes} == plain
+    assert set(classes) == {os.fsencode(name).decode(errors="backslashreplace") for name in names.values()}
     assert len(done["json"].json["classes"]) == len(names)
 
 
@@ -307,9 +301,8 @@ def test_faulty_tables(content, says, images):
 
 def test_missing_files_are_skipped_and_named(images):
     (images / "img" / "3.png").unlink()
-    (images / "img" / "5.png").unlink()
     found = read(table(images, PLAIN, lambda i, label: (f"img/{i}.png", label)))
-    assert sorted(item.path.name for item in found.skipped) == ["3.png", "5.png"]
+    assert sorted(item.path.name for item in found.skipped) == ["3.png"]
 
 
 def test_labels_that_differ_by_blanks_within(images):
@@ -338,7 +331,8 @@ def test_two_million_rows(images, tmp_path):
         "try: read(sys.argv[1])\n"
         "except Exception as e: print(type(e).__name__)\n"
         "else: print('read')\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, round(time.monotonic() - start, 1))"
+        "most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "print(most, round(time.monotonic() - start, 1))"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     outcome, numbers = done.stdout.split("\n")[:2]

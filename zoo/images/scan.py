@@ -78,9 +78,9 @@ def is_system_file(name: str) -> bool:
 def as_text(name: str) -> str:
     """Return a file's or folder's name as text that every file can hold.
 
-    A name may be bytes that are no UTF-8; each of these is written as ``\\xe9``. Any other comes back unchanged.
+    A name may be bytes that are no UTF-8: each of these is written like ``\\xe9``. Others stay as they are.
 
-    >>> as_text("caf\udce9")
+    >>> as_text("caf\\udce9")
     'caf\\\\xe9'
     """
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
