@@ -92,8 +92,8 @@ class Predictor:
         """Return everything about some images, leaving out those that cannot be read."""
         found = compute([Path(path) for path in paths], [self._space])
         X = found.matrices[0]
-        scores = self._head.decision_function(X)
         with model_errors(self.run.path / "model"):
+            scores = self._head.decision_function(X)
             self._check_finite(scores)
         return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
 

@@ -38,7 +38,7 @@ FOLDERS = {
     "right to left": "\u202egnp.tac",
     "emoji": "\N{ANT}\N{HONEYBEE}",
     "null": "null",
-    "rich": "[red]not red[/red]",
+    "rich": "[red]not red[reset] :bug:",
     "formula": "=HYPERLINK(1)",
     "not UTF-8": os.fsdecode(b"caf\xe9"),
 }
@@ -136,7 +136,7 @@ def test_pages_show_them_as_text(made):
     """No tag, no attribute and no address in a page comes from a name."""
     place, _, names = made
     pages = [path for path in place.rglob("*.html") if "data" not in path.parts[-3:-1]]
-    assert len(pages) >= 2
+    assert pages
     for page in pages:
         found = Strict()
         found.feed(page.read_text(encoding="utf-8"))
@@ -282,7 +282,7 @@ FAULTY = {
     ),
     "repeated in another form": ("path,label\nimg/0.png,a\nimg//./0.png,a\n", "is in line 2 already"),
     "one field without end": ('path,label\n"img/0.png,a\n' + "x" * 200_000, "cannot be read|no label"),
-    "a null byte": ("path,label\nimg/\0.png,a\nimg/1.png,b\n", "None of|line contains NUL|only one class"),
+    "a null byte": ("path,label\nimg/\0.png,a\nimg/1.png,b\n", "too few images"),
     "UTF-16": (b"\xff\xfep\0a\0t\0h\0", "UTF-8"),
     "an image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "UTF-8"),
     "only blanks": ("path,label\n , \n,\n", "no rows"),

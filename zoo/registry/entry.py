@@ -1,11 +1,24 @@
 """What the zoo knows of one pretrained network: an `Entry` with the sources of its weights."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["Entry", "HubSource", "PackageSource", "PathSource", "Source"]
+
+
+def _repository(name: str) -> str:
+    if ".." in name or "--" in name or any(part[:1] in ".-" or part[-1:] in ".-" for part in name.split("/")):
+        raise ValueError("the Hub has no repository of such a name")
+    return name
+
+
+def _inside(file: str) -> str:
+    if ".." in PurePosixPath(file).parts or file.startswith("/") or "\\" in file:
+        raise ValueError("a file of a repository is named by its path inside it")
+    return file
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -30,9 +43,9 @@ class HubSource(_Frozen):
     """
 
     kind: Literal["hub"] = "hub"
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$"), AfterValidator(_repository)]
     revision: str = "main"
-    file: str = "model.safetensors"
+    file: Annotated[str, AfterValidator(_inside)] = "model.safetensors"
     sha256: Sha256 | None = None
 
     def __str__(self) -> str:

@@ -21,6 +21,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = ("hub", "package", "path")
 
 
+#: Tags of mappings and lists that have none of their own; what others may make is never made.
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 @dataclass
 class _Marked:
     """A YAML document as plain Python values, with the line each place stands on."""
@@ -38,6 +42,8 @@ class _Marked:
                 self.faults.append((line, "what is written here is used again by an alias (*)"))
                 return None
             self.seen.add(id(node))
+            if node.tag not in _PLAIN:
+                self.faults.append((line, f"the tag {node.tag} has no meaning here"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place, loader)
         if isinstance(node, yaml.SequenceNode):
