@@ -37,12 +37,9 @@ def case(content):
     try:
         image = open_image(content)
         _PREPROCESS(image)
-    except UnreadableImage as error:
-        assert error.reason
-        assert error.next_step
+    except UnreadableImage:
         return False
-    assert image.mode == "RGB"
-    return True
+    return image.mode == "RGB"
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +60,7 @@ def test_mutated_and_random_bytes(seeds, data):
 
 
 def mutate(content, rng):
-    """Overwrite, insert, remove, repeat, cut or join: as a broken disk, a broken program or an attacker might."""
+    """Overwrite, insert, remove, repeat or cut, as a broken disk, a broken program or an attacker might."""
     content = bytearray(content)
     for _ in range(rng.integers(1, 5)):
         start, length = rng.integers(len(content) + 1), int(rng.choice([1, 1, 2, 4, 16, 200]))
