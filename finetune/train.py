@@ -165,7 +165,11 @@ def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = N
         If the images have changed.
     """
     unfinished = Unfinished(run)
-    request = RunRequest.from_record(unfinished.request())
+    record = unfinished.request()
+    try:
+        request = RunRequest.from_record(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # pydantic's is a ValueError
+        raise unfinished.damaged() from error
     if is_follower():
         return _follow(request)
     with RunFolder(unfinished.run) as folder, unfinished:
@@ -204,6 +208,8 @@ class RunRequest:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RunRequest:
         """Make the request again that an unfinished run was begun with, perhaps in another folder."""
+        from pydantic import TypeAdapter
+
         began_in = Path(record.pop("folder"))
         experiment = dict(record.pop("experiment"))
         if Path.cwd() != began_in:
@@ -213,7 +219,9 @@ class RunRequest:
             if record["registry"] is not None:
                 record["registry"] = os.fspath(began_in / record["registry"])
         experiment["models"] = tuple(experiment["models"])
-        return cls(experiment=Request(**experiment), **record)
+        made = cls(experiment=Request(**experiment), **record)
+        TypeAdapter(cls).validate_python(asdict(made))  # whether each value has the right type
+        return made
 
     def method(self) -> Method:
         """Return what is fitted; raises :class:`finetune.errors.OptionError` naming every fault."""

@@ -29,6 +29,8 @@ from finetune.evaluation import (
     softmax,
 )
 from finetune.evaluation.metrics import SubsetAccuracy
+from finetune.runs.saved import model_errors
+from zoo.reading import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -240,10 +242,11 @@ class Knowledge:
         from safetensors.numpy import load_file
 
         unfamiliar = folder / "unfamiliar.safetensors"
-        return cls(
-            load_sets(folder),
-            Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
-        )
+        with model_errors(folder):
+            return cls(
+                load_sets(folder),
+                Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
+            )
 
     def prediction_sets(self, probabilities: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
         """Return whether each class is in each image's set, (m, c).
@@ -292,7 +295,8 @@ class Knowledge:
 def load_sets(folder: Path) -> PredictionSets | None:
     """Read a saved model's prediction sets, if it has any."""
     file = folder / "prediction_sets.json"
-    return PredictionSets.from_dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    with model_errors(folder):
+        return PredictionSets.from_dict(read_json(file)) if file.exists() else None
 
 
 _RETRAIN = "Train with a strategy that cross-validates: probe, kernel, knn or svm."

@@ -16,6 +16,8 @@ HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "openvino", "onnxrun
 FLOORS = [
     *(
         "zoo.errors",
+        "zoo.markdown",
+        "zoo.reading",
         "zoo.writing",
         "zoo.parallel",
         "zoo.progress",

@@ -10,7 +10,18 @@ __all__ = ["report"]
 
 def report(run: Annotated[Path, Parameter(help="A run folder.")]) -> None:
     """Write a run's report.html again."""
+    from jinja2 import TemplateError
+
+    from finetune.errors import RunError
     from finetune.report import write_report
     from finetune.runs import Run
 
-    print(write_report(Run.load(run), run))
+    found = Run.load(run)
+    try:
+        page = write_report(found, run)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, TemplateError) as error:
+        raise RunError(
+            f"{run / 'run.json'} holds values that no run has ({error}).",
+            "Copy the run anew from where it came, or train again with finetune.",
+        ) from error
+    print(page)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +15,9 @@ __all__ = ["log", "print_result", "print_run", "reliance"]
 
 def log(line: str) -> None:
     """Print a line on standard error."""
-    print(line, file=sys.stderr)
+    from zoo.cli.console import print_line
+
+    print_line(line)
 
 
 def print_result(run: Run, json: bool) -> None:
@@ -41,8 +42,9 @@ def print_run(run: Run, console: Console) -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from zoo.cli.console import escape
 
     console.print()
     console.print(f"[bold]{run.strategy}[/] on {escape(run.model)}: {_trained_on(run)}")
@@ -183,7 +185,7 @@ def _training(run: Run) -> str:
 
 
 def _print_skipped(run: Run, console: Console) -> None:
-    from rich.markup import escape
+    from zoo.cli.console import escape
 
     skipped = run.data.skipped
     if not skipped:

@@ -121,7 +121,7 @@ def _result(
         return found.model_copy(update={"model": name})
     outer = experiment.repeated_folds(repeats) if repeats else None
     held_out = experiment.held_out(method, backbone)
-    found = measure(method, experiment.task(method, backbone), held_out, outer, backbone)
+    found = measure(method, experiment.task(method, backbone), held_out, outer, backbone, cache.folder)
     cache.store(found, key)
     experiment.log(
         f"{method.name}{f' on {name}' if name else ''}: {found.test.accuracy:.1%}, {found.seconds:.1f} s"

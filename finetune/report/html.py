@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finetune.errors import RunError
 from finetune.evaluation.intervals import wilson
 from finetune.evaluation.metrics import ClassScores
 from finetune.report.charts import Axis, Bar, Point, Series, bar_chart, chart
@@ -15,6 +16,7 @@ from finetune.report.findings import findings
 from finetune.report.mistakes import worst_mistakes
 from finetune.report.pages import TEMPLATES, render
 from finetune.runs import Run, read_predictions
+from zoo.writing import write_text
 
 __all__ = ["TEMPLATES", "Curve", "curve", "write_report"]
 
@@ -87,7 +89,12 @@ def write_report(run: Run, folder: str | os.PathLike[str]) -> Path:
     }
     page = render("report.html.j2", values)
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}).", "Free some space there."
+        ) from error
     return path
 
 

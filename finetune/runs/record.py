@@ -1,6 +1,5 @@
 """``run.json``: its keys, reading it, writing it."""
 
-import json
 import os
 import re
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from finetune.evaluation.metrics import Evaluation
 from finetune.evaluation.shift import Shift
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
+from zoo.reading import read_json
 
 __all__ = ["SCHEMA", "DataCopies", "Reference", "Run", "RunData", "RunSplit", "read_record"]
 
@@ -289,7 +289,7 @@ def read_record(folder: Path, name: str = "run.json") -> dict[str, Any]:
     path = folder / name
     train = "Train one with finetune --data DIR --out DIR, or name another folder."
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = (
             f"{folder} is not a run folder: it has no {name}."

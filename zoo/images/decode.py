@@ -11,6 +11,7 @@ A JPEG can be decoded at 1/2, 1/4 or 1/8 of its sides, which libjpeg does severa
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
@@ -79,6 +80,17 @@ _TRANSPOSE = {
 _LYING, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 _JPEG_START = b"\xff\xd8\xff"
+
+# What lies among people's photographs and is none that we read, by what such files begin with (a "." stands
+# for any byte). Their suffix is not looked at.
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (rb".{4}ftyp(heic|heix|hevc|heim|heis|hevm|mif1|msf1)", "a HEIC photograph", "Convert it to JPEG."),
+    (rb".{4}ftyp(?!avi[fs])", "a video or the like", "Save frames of it as JPEG or PNG."),
+    (rb"%PDF-", "a PDF document", "Save its pages or pictures as PNG."),
+    (rb"%!PS", "a PostScript file, which is a program", "Save it as PNG."),
+    (rb"8BPS", "a Photoshop file", "Save it as PNG."),
+    (rb"(\xef\xbb\xbf)?\s*<(svg\b|(\?xml|!--|!DOCTYPE svg).*<svg\b)", "an SVG drawing", "Save it as PNG."),
+)
 
 Box = tuple[float, float, float, float]
 Reduction = Callable[[int, int], int]
@@ -237,9 +249,7 @@ def _decode(file: BinaryIO, name: str, factor: int = 1) -> DecodedImage:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(
-            name, "not an image in a format we read", f"Convert it to one of {', '.join(_formats())}."
-        ) from None
+        raise _other_format(file, name) from None
     except _DECODE_ERRORS as error:
         raise UnreadableImage(
             name, _why_damaged(error), "Copy it anew from where it came, or delete it."
@@ -251,6 +261,17 @@ def _formats() -> tuple[str, ...]:
     """Those of our formats that this build of Pillow has."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _other_format(file: BinaryIO, name: str) -> UnreadableImage:
+    """The error for a file that no decoder takes, with what it is where that is known."""
+    reason = "not an image in a format we read"
+    file.seek(0)
+    start = file.read(1024)
+    for pattern, what, remedy in _OTHERS:
+        if re.match(pattern, start, re.DOTALL):
+            return UnreadableImage(name, f"{what}, {reason}", remedy)
+    return UnreadableImage(name, reason, f"Convert it to one of {', '.join(_formats())}.")
 
 
 def _too_large(name: str) -> UnreadableImage:

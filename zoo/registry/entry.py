@@ -8,6 +8,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 __all__ = ["Entry", "HubSource", "PackageSource", "PathSource", "Sha256", "Source"]
 
+
+def _repository(name: str) -> str:
+    if ".." in name or "--" in name or any(part[:1] in ".-" or part[-1:] in ".-" for part in name.split("/")):
+        raise ValueError("the Hub has no repository of such a name")
+    return name
+
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -41,7 +48,7 @@ class HubSource(_Frozen):
     """
 
     kind: Literal["hub"] = "hub"
-    repo: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$")]
+    repo: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$"), AfterValidator(_repository)]
     revision: Inside = "main"
     file: Inside = "model.safetensors"
     sha256: Sha256 | None = None

@@ -7,7 +7,6 @@ imports torch; timm is imported only for names that no registry has.
 import difflib
 import importlib.metadata
 import importlib.resources
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 
 from zoo.cache.notes import recall, remember
 from zoo.errors import RegistryError, UnknownModelError
+from zoo.reading import read_json
 from zoo.registry.entry import Entry, HubSource, PathSource
 from zoo.registry.file import read_entries
 
@@ -171,10 +171,9 @@ def _hub_files(repo: str, revision: str) -> tuple[HubSource, HubSource]:
 def _folder_entry(name: str, folder: Path) -> Entry:
     folder = folder.expanduser().absolute()
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architecture = config["architecture"]
+        architecture = read_json(folder / "config.json")["architecture"]
         entry = Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnknownModelError(
             f"{name!r} is neither the name of a model nor a folder with one.",
             "A model folder holds config.json and model.safetensors, as RUN/model does; "

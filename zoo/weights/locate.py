@@ -15,6 +15,7 @@ from typing import Any
 
 from zoo.cache.folders import cache_folder
 from zoo.errors import WeightsError
+from zoo.reading import read_json
 from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource, Source
 from zoo.weights.digests import remembered_sha256, sha256_of
 from zoo.weights.hub import HubFile, Unavailable, fetch, is_commit
@@ -138,8 +139,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
         raise WeightsError(
             f"{path} cannot be read as JSON ({error}).", "Remove it and run the same command again."
         ) from error
