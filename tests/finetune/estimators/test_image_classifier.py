@@ -40,7 +40,7 @@ class OfRows(finetune.ImageClassifier):
 NOT_APPLICABLE = {**NO_MATRIX, "check_classifiers_train": "tests rows of another length, which are images"}
 
 #: On 32 x 32 pixels, so that no network is needed, and two folds, for it is fitted some hundred times.
-ON_PIXELS = OfRows("raw", cv=2)
+ON_PIXELS = OfRows("raw-knn", cv=2)
 
 
 @parametrize_with_checks([ON_PIXELS], expected_failed_checks=lambda _: NOT_APPLICABLE)
@@ -55,8 +55,10 @@ def model(network):
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
+def photos(network, tmp_path_factory):
+    folder = crops(tmp_path_factory.mktemp("data") / "photos")
+    zoo.extract(network, list(folder.rglob("*.png")), engine="torch")  # one batch, instead of one a fold
+    return folder
 
 
 @pytest.fixture(scope="module")
