@@ -1,6 +1,7 @@
 """A pretrained CNN as a step of a scikit-learn pipeline."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,36 @@ from sklearn.utils.validation import check_is_fitted
 
 from zoo.backbone import load
 from zoo.features.fill import compute
-from zoo.features.spaces import BackboneSpace
-from zoo.images.memory import image_sources
+from zoo.features.mirror import Mirrored, averaged, check_tta
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.memory import ImageInMemory, image_sources
 
-__all__ = ["FeatureExtractor"]
+__all__ = ["FeatureExtractor", "read_features"]
+
+
+def read_features(
+    images: Sequence[Path | ImageInMemory], space: Space, tta: str = "none"
+) -> NDArray[np.float32]:
+    """Return the features of images, (n, d), in their order.
+
+    Parameters
+    ----------
+    images : sequence of Path or ImageInMemory
+    space : Space
+    tta : str, optional
+        ``mirror`` for the mean of the features of an image and of its mirror image.
+
+    Raises
+    ------
+    UnreadableImage
+        If an image cannot be read.
+    """
+    mirrored = [Mirrored(space)] if isinstance(space, BackboneSpace) and tta == "mirror" else []
+    found = compute(images, [space, *mirrored])
+    for error in found.skipped.values():
+        raise error
+    X: NDArray[np.float32] = averaged(*found.matrices) if mirrored else found.matrices[0]
+    return X
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -33,6 +60,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         As in :func:`zoo.engines.build`.
     pool, exact_decoding : optional
         As in :class:`zoo.features.spaces.BackboneSpace`.
+    view, tta : str, optional
+        As in :func:`zoo.extract`.
 
     Attributes
     ----------
@@ -55,6 +84,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         precision: str = "fp32",
         pool: str = "avg",
         exact_decoding: bool = False,
+        view: str = "crop",
+        tta: str = "none",
     ) -> None:
         self.model = model
         self.features = features
@@ -62,6 +93,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.precision = precision
         self.pool = pool
         self.exact_decoding = exact_decoding
+        self.view = view
+        self.tta = tta
 
     def fit(self, X: Any, y: Any = None) -> "FeatureExtractor":
         """Make the network ready; nothing is learned from `X`.
@@ -72,7 +105,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If there is no such network, layer or engine.
         """
         image_sources(X)  # what is no image is found now, not after minutes of other steps
-        self.backbone_ = load(self.model)
+        check_tta(self.tta)
+        self.backbone_ = load(self.model).with_view(self.view)
         self._space = self._make_space()
         return self
 
@@ -87,11 +121,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if not hasattr(self, "_space"):  # after unpickling
             self._space = self._make_space()
-        found = compute(image_sources(X), [self._space])
-        for error in found.skipped.values():
-            raise error
-        matrix: NDArray[np.float32] = found.matrices[0]
-        return matrix
+        return read_features(image_sources(X), self._space, self.tta)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name for each feature: where it was read, and its place there.
