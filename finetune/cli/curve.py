@@ -21,6 +21,9 @@ def curve(
     *,
     data: DataFlags | None = None,
     model: Model = DEFAULT_MODEL,
+    features: Annotated[
+        str | None, Parameter(help="What the probe reads, as for training: auto, last or stages.")
+    ] = None,
     factor: Annotated[float, Parameter(help="How many times as many images to predict for.")] = 2.0,
     repeats: Annotated[int, Parameter(help="Cross-validations with other subsets.")] = 2,
     chart: Annotated[Path | None, Parameter(help="Write the chart there, as SVG.")] = None,
@@ -35,6 +38,7 @@ def curve(
     from finetune.curve.curve import learning_curve
     from finetune.errors import OptionError
     from finetune.experiment import prepare
+    from finetune.methods import make_method
     from finetune.report.charts import standalone
     from finetune.report.learning_curve import curve_chart
     from finetune.strategies.probe import Probe
@@ -47,8 +51,11 @@ def curve(
         raise OptionError(f"--factor is {factor:g}.", "Give a number above 1, such as 2.")
     if repeats < 1:
         raise OptionError(f"--repeats is {repeats}.", "Give 1 or more.")
-    probe = Probe()
-    experiment = prepare(data.request(model), registry=load_registry(data.registry), log=log)
+    probe = make_method("probe", features=features)
+    assert isinstance(probe, Probe)
+    experiment = prepare(
+        data.request(model), registry=load_registry(data.registry), log=log, methods=[probe]
+    )
     found = learning_curve(experiment.task(probe), probe, factor=factor, repeats=repeats)
     if chart is not None:
         try:

@@ -135,7 +135,7 @@ def learning_curve(
     with progress("learning curve", len(shares), "sizes") as advance:
         for share in shares:
             plan = subset_plan(train.labels, dealt, share, train.groups, task.seed)
-            path = probe.path(task, plan, NESTED_TOLERANCE)
+            path = probe.paths(task, plan, NESTED_TOLERANCE).path()
             wrong = path.best().held_out[0].argmax(axis=1) != train.labels[plan.order(0)]
             errors.append(np.bincount(plan.order(0), wrong, len(train)) / repeats)
             ends = np.cumsum([len(rows) for _, rows in plan.choices[0]])[:-1]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from finetune.data.plan import Plan
 from finetune.data.split import Folds
 
-__all__ = ["fractions", "subset_plan"]
+__all__ = ["beginning", "fractions", "subset_plan"]
 
 Indices = NDArray[np.int64]
 
@@ -59,16 +59,28 @@ def subset_plan(
     """
     groups = np.arange(len(labels)) if groups is None else groups
     trains = [
-        _beginning(labels, groups, train, fraction, np.random.default_rng([seed, i]))
+        beginning(labels, groups, train, fraction, np.random.default_rng([seed, i]))
         for i, (train, _) in enumerate(folds.pairs)
     ]
     return Plan(trains, [[(i, rows) for i, (_, rows) in enumerate(folds.pairs)]])
 
 
-def _beginning(
+def beginning(
     labels: Indices, groups: NDArray[Any], train: Indices, fraction: float, rng: np.random.Generator
 ) -> Indices:
-    """The first groups of each class, in a random order, until they have a share of its images."""
+    """Return the first groups of each class, in a random order, until they have a share of its images.
+
+    Parameters
+    ----------
+    labels : (n,) int array
+    groups : (n,) array
+    train : int array
+        Rows to take from.
+    fraction : float
+        From 0 to 1; at least one group of each class is taken.
+    rng : Generator
+        One in the same state gives the same order, of which this is the beginning.
+    """
     y, (names, index) = labels[train], np.unique(groups[train], return_inverse=True)
     order = rng.permutation(len(names))
     # A group counts for the class that most of its images have.

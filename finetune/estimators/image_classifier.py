@@ -12,14 +12,16 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from finetune.data.plan import inner_folds
+from finetune.errors import OptionError
 from finetune.evaluation.calibration import softmax
 from finetune.experiment import DEFAULT_MODEL
-from finetune.method import Images, Task
+from finetune.method import Images, Method, Task
 from finetune.methods import make_method
 from finetune.runs.saved import FittedHead
 from zoo.backbone import Backbone, load
-from zoo.features.fill import compute
+from zoo.features.mirror import check_tta
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
+from zoo.features.transformer import read_features
 from zoo.images.memory import ImageInMemory, image_sources
 
 __all__ = ["ImageClassifier"]
@@ -37,11 +39,16 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         One of :data:`finetune.methods.METHODS`: ``probe``, ``last-layers``, ``full``, ``knn``, ``svm``, ….
     model : str, optional
         A name for :func:`zoo.load`.
+    features : str, optional
+        What ``probe`` and ``svm`` read of the network: ``last``, ``stages``, or ``auto`` for a choice by
+        cross-validation, which is their default.
     options : mapping, optional
-        The strategy's options by name, such as ``{"l2": 0.01}``.
+        The strategy's other options by name, such as ``{"l2": 0.01}``.
     cv : int, optional
         Folds of the cross-validation by which the strategy chooses; fewer where a class has fewer images or
         groups.
+    view, tta : str, optional
+        As in :func:`zoo.extract`.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
     random_state : int, RandomState or None, optional
@@ -77,16 +84,22 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         strategy: str = "probe",
         model: str = DEFAULT_MODEL,
         *,
+        features: str | None = None,
         options: Mapping[str, Any] | None = None,
         cv: int = 5,
+        view: str = "crop",
+        tta: str = "none",
         engine: str = "auto",
         precision: str = "fp32",
         random_state: Any = 0,
     ) -> None:
         self.strategy = strategy
         self.model = model
+        self.features = features
         self.options = options
         self.cv = cv
+        self.view = view
+        self.tta = tta
         self.engine = engine
         self.precision = precision
         self.random_state = random_state
@@ -109,9 +122,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If there are fewer than two classes, or the lengths differ.
         """
-        method = make_method(self.strategy, **dict(self.options or {}))
-        if self.cv < 2:
-            raise ValueError(f"cv is {self.cv}; give at least 2 folds.")
+        method = self._method()
         images = image_sources(X)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
@@ -121,12 +132,18 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"ImageClassifier needs at least two classes, and y has one class, {self.classes_[0]!r}."
             )
-        backbone = load(self.model) if method.inputs == "features" else None
-        self._space = self._make_space(backbone)
-        named = None if groups is None else np.asarray(groups)
-        paths = cast("tuple[Path, ...]", tuple(images))
-        train = Images(paths, labels.astype(np.int64), self._inputs(images), named)
+        backbone = load(self.model).with_view(self.view) if method.inputs == "features" else None
+        X = self._read(images, self._make_space(backbone, method.features))
+        n_last = backbone.num_features if backbone and method.features == "stages" else None
+        train = Images(
+            cast("tuple[Path, ...]", tuple(images)),
+            labels.astype(np.int64),
+            X,
+            None if groups is None else np.asarray(groups),
+            n_last,
+        )
         self.fitted_ = method.fit(self._task(train), backbone)
+        self.__dict__.pop("_space", None)  # of an earlier fit
         self.choice_, self.warnings_ = self.fitted_.choice, self.fitted_.warnings
         return self
 
@@ -151,23 +168,30 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
     def _scores(self, X: Any) -> NDArray[np.floating[Any]]:
         check_is_fitted(self)
         images = image_sources(X)
+        inputs: NDArray[Any] = np.empty((len(images), 0))  # a trained network works on the images themselves
         if isinstance(self.fitted_, FittedHead):
+            if not hasattr(self, "_space"):
+                self._space = self._make_space(self.fitted_.backbone, self.fitted_.features)
             # In double precision, so that scores do not depend on which images are scored together.
-            inputs = self._inputs(images).astype(np.float64)
-        else:  # a trained network works on the images themselves
-            inputs = np.empty((len(images), 0))
+            inputs = self._read(images, self._space).astype(np.float64)
         paths, unknown = cast("tuple[Path, ...]", tuple(images)), np.zeros(len(images), np.int64)
         return self.fitted_.decision_function(Images(paths, unknown, inputs))
 
-    def _inputs(self, images: list[Path | ImageInMemory]) -> NDArray[np.float32]:
+    def _method(self) -> Method:
+        if self.cv < 2:
+            raise ValueError(f"cv is {self.cv}; give at least 2 folds.")
+        method = make_method(self.strategy, **{"features": self.features, **(self.options or {})})
+        check_tta(self.tta)
+        if self.tta != "none" and (method.trains_network or method.inputs == "pixels"):
+            raise OptionError(
+                f"{self.strategy} reads no features that tta={self.tta!r} could average.",
+                "Leave tta out, or choose another strategy.",
+            )
+        return method
+
+    def _read(self, images: list[Path | ImageInMemory], space: Space) -> NDArray[np.float32]:
         """Return what a head works on: features, or pixels."""
-        if not hasattr(self, "_space"):  # after unpickling
-            self._space = self._make_space(getattr(self.fitted_, "backbone", None))
-        found = compute(images, [self._space])
-        for error in found.skipped.values():
-            raise error
-        matrix: NDArray[np.float32] = found.matrices[0]
-        return matrix
+        return read_features(images, space, self.tta)
 
     def _task(self, train: Images) -> Task:
         seed = self.random_state
@@ -181,10 +205,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             int(seed),
             engine=self.engine,
             precision=self.precision,
+            tta=self.tta,
         )
 
-    def _make_space(self, backbone: Backbone | None) -> Space:
-        return RawPixels() if backbone is None else BackboneSpace(backbone, self.engine, self.precision)
+    def _make_space(self, backbone: Backbone | None, features: str) -> Space:
+        if backbone is None:
+            return RawPixels()
+        return BackboneSpace(backbone, self.engine, self.precision, features=features)
 
     def __getstate__(self) -> dict[str, Any]:
         # An engine belongs to its process, and is made again where one is needed.

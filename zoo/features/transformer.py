@@ -1,6 +1,7 @@
 """A pretrained CNN as a step of a scikit-learn pipeline."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,35 @@ from sklearn.utils.validation import check_is_fitted
 from zoo.backbone import load
 from zoo.features.fill import compute
 from zoo.features.mirror import Mirrored, averaged, check_tta
-from zoo.features.spaces import BackboneSpace
-from zoo.images.memory import image_sources
+from zoo.features.spaces import BackboneSpace, Space
+from zoo.images.memory import ImageInMemory, image_sources
 
-__all__ = ["FeatureExtractor"]
+__all__ = ["FeatureExtractor", "read_features"]
+
+
+def read_features(
+    images: Sequence[Path | ImageInMemory], space: Space, tta: str = "none"
+) -> NDArray[np.float32]:
+    """Return the features of images, (n, d), in their order.
+
+    Parameters
+    ----------
+    images : sequence of Path or ImageInMemory
+    space : Space
+    tta : str, optional
+        ``mirror`` for the mean of the features of an image and of its mirror image.
+
+    Raises
+    ------
+    UnreadableImage
+        If an image cannot be read.
+    """
+    mirrored = [Mirrored(space)] if isinstance(space, BackboneSpace) and tta == "mirror" else []
+    found = compute(images, [space, *mirrored])
+    for error in found.skipped.values():
+        raise error
+    X: NDArray[np.float32] = averaged(*found.matrices) if mirrored else found.matrices[0]
+    return X
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -32,10 +58,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         As in :class:`zoo.features.spaces.BackboneSpace`; several taps stand side by side.
     engine, precision : str, optional
         As in :func:`zoo.engines.build`.
-    view, tta : str, optional
-        As in :func:`zoo.extract`.
     pool, exact_decoding : optional
         As in :class:`zoo.features.spaces.BackboneSpace`.
+    view, tta : str, optional
+        As in :func:`zoo.extract`.
 
     Attributes
     ----------
@@ -95,12 +121,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         if not hasattr(self, "_space"):  # after unpickling
             self._space = self._make_space()
-        mirrored = [] if self.tta == "none" else [Mirrored(self._space)]
-        found = compute(image_sources(X), [self._space, *mirrored])
-        for error in found.skipped.values():
-            raise error
-        matrix: NDArray[np.float32] = averaged(*found.matrices) if mirrored else found.matrices[0]
-        return matrix
+        return read_features(image_sources(X), self._space, self.tta)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Return a name for each feature: where it was read, and its place there.

@@ -7,12 +7,15 @@ import pytest
 from estimators import NO_MATRIX
 from photos import crops
 
+import zoo
+
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "sklearn.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_the_examples_run(tmp_path, monkeypatch, capsys, network):
-    crops(tmp_path / "photos")
+    images = list(crops(tmp_path / "photos").rglob("*.png"))
+    zoo.extract(network, images, engine="torch", features="stages")  # one batch, instead of one a fold
     monkeypatch.chdir(tmp_path)
     for module in ("finetune.estimators.image_classifier", "zoo.features.transformer"):
         monkeypatch.setattr(f"{module}.load", lambda name: network)

@@ -40,7 +40,7 @@ class OfRows(finetune.ImageClassifier):
 NOT_APPLICABLE = {**NO_MATRIX, "check_classifiers_train": "tests rows of another length, which are images"}
 
 #: On 32 x 32 pixels, so that no network is needed, and two folds, for it is fitted some hundred times.
-ON_PIXELS = OfRows("raw", cv=2)
+ON_PIXELS = OfRows("raw-knn", cv=2)
 
 
 @parametrize_with_checks([ON_PIXELS], expected_failed_checks=lambda _: NOT_APPLICABLE)
@@ -55,8 +55,10 @@ def model(network):
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
+def photos(network, tmp_path_factory):
+    folder = crops(tmp_path_factory.mktemp("data") / "photos")
+    zoo.extract(network, list(folder.rglob("*.png")), engine="torch")  # one batch, instead of one a fold
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,20 @@ def test_a_trained_network(labelled, model):
     assert "lr" in classifier.choice_
 
 
+@pytest.mark.parametrize("features", ["last", "stages", "auto"])
+def test_features_of_stages_and_of_mirror_images(labelled, model, features):
+    paths, labels, _ = labelled
+    classifier = finetune.ImageClassifier(
+        "probe", model, features=features, options={"l2": 0.1}, tta="mirror", view="whole", engine="torch"
+    )
+    classifier.fit(paths, labels)
+    assert features in ("auto", classifier.fitted_.features)
+    again = pickle.loads(pickle.dumps(classifier))
+    assert np.array_equal(again.predict_proba(paths), classifier.predict_proba(paths))
+    mirrored = [np.asarray(Image.open(path))[:, ::-1].copy() for path in paths]
+    np.testing.assert_allclose(again.predict_proba(mirrored), again.predict_proba(paths), atol=1e-4)
+
+
 def test_labels_of_any_kind_come_back(labelled):
     paths, labels, _ = labelled
     for names in (np.array(labels), np.array(labels) == "china", [3 if n == "china" else 10 for n in labels]):
@@ -167,6 +183,10 @@ def test_faults(labelled, tmp_path):
         finetune.ImageClassifier("raw").fit(paths, labels, groups[:3])
     with pytest.raises(ValueError, match="cv is 1"):
         finetune.ImageClassifier("raw", cv=1).fit(paths, labels)
+    with pytest.raises(OptionError, match="--features"):
+        finetune.ImageClassifier("knn", features="stages").fit(paths, labels)
+    with pytest.raises(OptionError, match="tta"):
+        finetune.ImageClassifier("full", tta="mirror").fit(paths, labels)
     classifier = finetune.ImageClassifier("raw", options={}).fit(paths, labels)
     with pytest.raises(UnreadableImage, match="no such file"):
         classifier.predict([tmp_path / "gone.png"])

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from estimators import NO_MATRIX, images_of_rows
+from networks import Zoo
 from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -32,6 +33,12 @@ class OfRows(zoo.FeatureExtractor):
         tags.input_tags.two_d_array = True
         tags.no_validation = False
         return tags
+
+
+@pytest.fixture(scope="module")
+def tiny(shared_cache, tmp_path_factory):
+    """A small network for images of 64 x 64 pixels."""
+    return Zoo(tmp_path_factory.mktemp("networks"))("test_efficientnet")
 
 
 @pytest.fixture(autouse=True)
