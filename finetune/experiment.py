@@ -10,7 +10,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,44 @@ class Experiment:
     def backbone(self) -> Backbone:
         """The first network."""
         return self.backbones[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over classes, splits and image contents."""
+        from finetune.data.dataset import fingerprint
+
+        return fingerprint(self.dataset, self.digests)
+
+    def with_network(self, backbone: Backbone, features: str = "last") -> Experiment:
+        """Return the same images, split and folds with the features of one more network.
+
+        Parameters
+        ----------
+        backbone : Backbone
+        features : str, optional
+            ``last``, or ``stages`` for the features of all stages too.
+
+        Raises
+        ------
+        UnreadableImage
+            If an image cannot be read any more.
+        """
+        from zoo.features.fill import compute
+        from zoo.features.spaces import BackboneSpace
+
+        request = self.request
+        space = BackboneSpace(backbone, request.engine, request.precision, self.log, features)
+        found = compute(self.dataset.paths, [space])
+        if found.skipped:
+            raise next(iter(found.skipped.values()))
+        matrices, stages = _last({backbone.name: found.matrices[0]}, [backbone], features)
+        return replace(
+            self,
+            backbones=(*self.backbones, backbone),
+            spaces=(*self.spaces, space),
+            matrices={**self.matrices, **matrices},
+            stages={**self.stages, **stages},
+        )
 
     def inputs(self, method: Method, backbone: Backbone | None = None) -> NDArray[np.float32]:
         """Return what a method works on, of all images: a network's features, or pixels."""
@@ -383,10 +422,10 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is done within, under a name."""
+        """Time what is done within, under a name; what is done under one name adds up."""
         start = time.perf_counter()
         yield
-        self.phases[name] = round(time.perf_counter() - start, 3)
+        self.phases[name] = round(self.phases.get(name, 0.0) + time.perf_counter() - start, 3)
 
     def seconds(self) -> dict[str, float]:
         """Return the phases, and ``total`` since the clock was made."""

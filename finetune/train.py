@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
-from finetune.method import Fitted, Method
+from finetune.method import Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_report
 from finetune.runs import (
     DataCopies,
     DataNotice,
+    Leaderboard,
     MetricsLog,
     Reference,
     Run,
@@ -39,7 +40,9 @@ from zoo.registry.registry import Registry, load_registry
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["fit", "is_follower", "resume"]
+    from zoo.backbone import Backbone
+
+__all__ = ["Made", "fit", "is_follower", "resume", "write_run"]
 
 #: L2 of the reference on pixels, in the middle of what serves there.
 REFERENCE_L2 = 0.1
@@ -266,25 +269,80 @@ def _run(
         leader_first=team.leader_first,
     )
     backbone = None if method.inputs == "pixels" else experiment.backbone
-    data = _data_record(experiment)
     if unfinished is not None:
-        unfinished.hold_to(data.fingerprint)
+        unfinished.hold_to(experiment.fingerprint)
         log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
     task = experiment.task(method, checkpoints=team.same(unfinished.folder if unfinished else None))
     with clock.phase("training"):
         fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
+    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command())
+    return write_run(experiment, made, folder, clock)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A classifier that was fitted and evaluated.
+
+    Attributes
+    ----------
+    strategy : str
+    backbone : Backbone
+        The network; for a classifier on pixels, the experiment's first one.
+    fitted : Fitted
+    task : Task
+        What it learned from.
+    assessment : Assessment
+        Of the held-out images.
+    command : str
+        What repeats the run.
+    """
+
+    strategy: str
+    backbone: Backbone
+    fitted: Fitted
+    task: Task
+    assessment: Assessment
+    command: str
+
+
+def write_run(
+    experiment: Experiment,
+    made: Made,
+    folder: RunFolder,
+    clock: Clock,
+    leaderboard: Leaderboard | None = None,
+) -> Run:
+    """Write the model, the tables, the report and ``run.json`` into a run folder that is being made.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    made : Made
+    folder : RunFolder
+    clock : Clock
+        Of the whole run.
+    leaderboard : Leaderboard, optional
+        What else was tried.
+
+    Returns
+    -------
+    Run
+    """
+    fitted, task, found = made.fitted, made.task, made.assessment
+    with clock.phase("evaluation"):
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
+    data = _data_record(experiment).model_copy(update={"copies": _copies_record(experiment, found)})
     run = Run(
-        strategy=request.strategy,
-        model=experiment.backbone.name,
-        weights_sha256=experiment.backbone.weights_sha256,
-        data=data.model_copy(update={"copies": _copies_record(experiment, found)}),
+        strategy=made.strategy,
+        model=made.backbone.name,
+        weights_sha256=made.backbone.weights_sha256,
+        data=data,
         split=_split_record(experiment),
         choice=fitted.choice,
         test=found.test,
@@ -293,10 +351,11 @@ def _run(
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
-        seed=request.experiment.seed,
-        command=request.command(),
+        seed=experiment.request.seed,
+        command=made.command,
         path=folder.path,
         warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
+        leaderboard=leaderboard,
     )
     write_report(run, folder.work)
     folder.write(run)
@@ -360,8 +419,6 @@ def _reference(experiment: Experiment) -> Reference:
 
 
 def _data_record(experiment: Experiment) -> RunData:
-    from finetune.data.dataset import fingerprint
-
     dataset = experiment.dataset
     root = Path(dataset.root)
     return RunData(
@@ -378,7 +435,7 @@ def _data_record(experiment: Experiment) -> RunData:
             DataNotice(kind=n.kind, count=n.count, examples=list(n.examples), message=n.message)
             for n in dataset.notices
         ],
-        fingerprint=fingerprint(dataset, experiment.digests),
+        fingerprint=experiment.fingerprint,
     )
 
 

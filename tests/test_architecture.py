@@ -32,6 +32,7 @@ FLOORS = [
         "finetune.data",
         "finetune.evaluation",
         "finetune.heads",
+        "finetune.likeness",
     ),
     *(
         "finetune.method",
@@ -47,9 +48,17 @@ FLOORS = [
         "finetune.report",
         "finetune.search",
         "finetune.trust",
+        "finetune.hint",
         "finetune.train",
     ),
-    *("finetune.compare", "finetune.checks", "finetune.cli", "finetune.__main__", "finetune"),
+    *(
+        "finetune.compare",
+        "finetune.checks",
+        "finetune.auto",
+        "finetune.cli",
+        "finetune.__main__",
+        "finetune",
+    ),
 ]
 
 

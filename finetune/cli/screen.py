@@ -68,7 +68,7 @@ def print_run(run: Run, console: Console) -> None:
         table.add_row(
             "cross-validation",
             f"{cv:.1%}",
-            f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
+            "; ".join(filter(None, [f"± {sd:.1%} over {run.choice.get('cv_folds')} folds", _choice(run)])),
         )
     if "features_tried" in run.choice:
         table.add_row("features", str(run.choice["features"]), _features(run))
