@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
+from finetune.hint import hint
 from finetune.method import Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
@@ -277,7 +278,9 @@ def _run(
         fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
-    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command())
+        plain_probe = request.strategy == "probe" and request.search is None
+        advice = hint(experiment, fitted) if plain_probe else None
+    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command(), advice)
     return write_run(experiment, made, folder, clock)
 
 
@@ -297,6 +300,8 @@ class Made:
         Of the held-out images.
     command : str
         What repeats the run.
+    hint : str or None
+        What to run next, where something speaks for it.
     """
 
     strategy: str
@@ -305,6 +310,7 @@ class Made:
     task: Task
     assessment: Assessment
     command: str
+    hint: str | None = None
 
 
 def write_run(
@@ -356,6 +362,7 @@ def write_run(
         path=folder.path,
         warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
         leaderboard=leaderboard,
+        hint=made.hint,
     )
     write_report(run, folder.work)
     folder.write(run)

@@ -98,6 +98,8 @@ def print_run(run: Run, console: Console) -> None:
     console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
     console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+    if run.hint:
+        console.print(escape(run.hint), soft_wrap=True)
 
 
 def reliance(run: Run) -> str:

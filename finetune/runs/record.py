@@ -308,6 +308,8 @@ class Run(PlainModel):
         What the user should know before trusting the numbers.
     leaderboard : Leaderboard or None
         After ``finetune auto``: what else was tried.
+    hint : str or None
+        After a plain probe whose images look as if more were to be had: what to run next, and why.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -329,6 +331,7 @@ class Run(PlainModel):
     path: Path
     warnings: list[str] = Field(default_factory=list)
     leaderboard: Leaderboard | None = None
+    hint: str | None = None
 
     @field_validator("choice")
     @classmethod
