@@ -34,6 +34,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
+from finetune.runs.readme import write_readme
 from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
@@ -64,6 +65,8 @@ def fit(
     labels: str = "top",
     keep_masks: bool = False,
     copies: str = "group",
+    view: str = "crop",
+    tta: str = "none",
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -97,6 +100,10 @@ def fit(
         Keep images that are masks of photographs beside them.
     copies : str, optional
         As in :func:`finetune.data.copies.grouping.apply_copies`.
+    view : str, optional
+        What the network sees of an image, as in :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str, optional
+        ``mirror`` for features that are the mean over an image and its mirror image.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -135,6 +142,8 @@ def fit(
             labels=labels,
             keep_masks=keep_masks,
             copies=copies,
+            view=view,
+            tta=tta,
         ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
@@ -341,6 +350,7 @@ def write_run(
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
+        write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
     data = _data_record(experiment).model_copy(update={"copies": _copies_record(experiment, found)})
@@ -357,6 +367,8 @@ def write_run(
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
+        view=experiment.request.view,
+        tta=experiment.request.tta,
         seed=experiment.request.seed,
         command=made.command,
         path=folder.path,

@@ -79,7 +79,8 @@ def leaderboard(
 def command_of(candidate: Candidate, request: Request, registry: str | None) -> str:
     """Return the command that trains a candidate and nothing else."""
     words = ["finetune", "--strategy", candidate.strategy]
-    words += replace(request, models=(candidate.network or request.models[0],)).words()
+    network = candidate.network or request.models[0]
+    words += replace(request, models=(network,), view=candidate.view, tta=candidate.tta).words()
     words += as_words(candidate.options)
     words += [] if registry is None else ["--registry", registry]
     return shlex.join(words)

@@ -24,11 +24,15 @@ class Candidate:
         The network; None for a reference on pixels.
     options : mapping
         The strategy's, where they differ from its defaults.
+    view, tta : str
+        As in ``--view`` and ``--tta``.
     """
 
     strategy: str
     network: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    view: str = "crop"
+    tta: str = "none"
 
     def method(self) -> Method:
         """Return the method with its options."""
@@ -37,7 +41,8 @@ class Candidate:
     @property
     def key(self) -> str:
         """A name for files, the same for the same candidate."""
-        text = json.dumps([self.strategy, self.network, dict(self.options)], sort_keys=True)
+        about = [self.strategy, self.network, dict(self.options), self.view, self.tta]
+        text = json.dumps(about, sort_keys=True)
         return f"{self.strategy}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
@@ -45,7 +50,10 @@ class Candidate:
         """What people read: ``probe (stages), efficientnet_lite0``."""
         features = self.options.get("features")
         words = [f"{self.strategy} ({features})" if features else self.strategy]
-        return ", ".join([*words, *([] if self.network is None else [self.network])])
+        words += [] if self.network is None else [self.network]
+        words += [] if self.view == "crop" else [f"{self.view} image"]
+        words += [] if self.tta == "none" else [self.tta]
+        return ", ".join(words)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -56,12 +64,12 @@ def references() -> list[Candidate]:
     return [Candidate(name) for name, method in METHODS.items() if method.kind == "reference"]
 
 
-def on_features(network: str) -> list[Candidate]:
+def on_features(network: str, view: str = "crop", tta: str = "none") -> list[Candidate]:
     """Return the classifiers on a network's features, the quickest first."""
     heads = [("knn", {}), ("probe", {"features": "last"}), ("probe", {"features": "stages"})]
     heads += [("kernel", {"features": "stages"}), ("kernel", {"features": "last"})]
     heads += [("svm", {"features": "last"}), ("svm", {"features": "stages"})]
-    return [Candidate(strategy, network, options) for strategy, options in heads]
+    return [Candidate(strategy, network, options, view, tta) for strategy, options in heads]
 
 
 #: Settings of the methods that train the network itself, from the most thorough to the quickest. Without a
@@ -82,7 +90,7 @@ _TRAININGS: dict[str, tuple[dict[str, Any], ...]] = {
 FEWEST_EPOCHS = 4
 
 
-def trainings(strategy: str, network: str, n_images: int) -> list[Candidate]:
+def trainings(strategy: str, network: str, n_images: int, view: str = "crop") -> list[Candidate]:
     """Return a method that trains the network itself with ever quicker settings.
 
     Parameters
@@ -92,6 +100,7 @@ def trainings(strategy: str, network: str, n_images: int) -> list[Candidate]:
     network : str
     n_images : int
         Training images, by which the usual settings go.
+    view : str, optional
     """
     usual: Any = make_method(strategy).options
     resolved = usual.resolved(n_images)
@@ -102,5 +111,5 @@ def trainings(strategy: str, network: str, n_images: int) -> list[Candidate]:
             given["lr"] = resolved.lr
         if share := given.pop("share", None):
             given["epochs"] = max(FEWEST_EPOCHS, round(share * resolved.epochs))
-        found.append(Candidate(strategy, network, given))
+        found.append(Candidate(strategy, network, given, view))
     return found

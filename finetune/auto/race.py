@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,7 +23,7 @@ from zoo.errors import WeightsError
 
 if TYPE_CHECKING:
     from finetune.experiment import Experiment
-    from finetune.method import Fitted
+    from finetune.method import Fitted, Task
     from finetune.training.chosen import Chosen
     from finetune.training.method import NetworkMethod
     from zoo.backbone import Backbone
@@ -46,13 +47,13 @@ class Race:
     budget : Budget
     results : Results
         Where outcomes are kept, and found again.
-    networks : sequence of callable
-        Each gives one more network; with its name as ``__name__``.
+    networks : sequence of (str, callable)
+        Names of more networks, and what loads each.
 
     Attributes
     ----------
     experiment : Experiment
-        With the features of more networks, as they were tried.
+        As given.
     outcomes : list of Outcome
         In the order in which they were tried.
     skipped : list of Skipped
@@ -75,6 +76,8 @@ class Race:
         split, dataset = experiment.split, experiment.dataset
         groups = None if dataset.groups is None else dataset.groups[split.train]
         self.standing = Standing(dataset.labels[split.train], groups)
+        self._view, self._tta = experiment.request.view, experiment.request.tta
+        self._experiments = {(experiment.backbone.name, self._view, self._tta): experiment}
         self._fitted: dict[str, Fitted] = {}
         self._chosen: dict[str, Chosen] = {}
 
@@ -90,6 +93,12 @@ class Race:
             self.stopped = True
             self.experiment.log("Stopped: the best so far is evaluated and written. Ctrl-C again ends it.")
 
+    def backbone(self, candidate: Candidate) -> Backbone | None:
+        """Return a candidate's network; None for a reference on pixels."""
+        if candidate.network is None:
+            return None
+        return next(b for b in self.of(candidate).backbones if b.name == candidate.network)
+
     @property
     def best(self) -> Outcome:
         """The chosen candidate so far."""
@@ -101,14 +110,14 @@ class Race:
             return self._fitted[candidate.key]
         method: Any = candidate.method()
         if not method.resumable:
-            return cast("Fitted", method.fit(self._task(candidate), self._backbone(candidate)))
+            return cast("Fitted", method.fit(self._task(candidate), self.backbone(candidate)))
         chosen = self._chosen.get(candidate.key) or self._choose(candidate)
         return chosen.fit()
 
     def _classifiers(self) -> None:
         """References, and every classifier on the features of the first network."""
-        first = self.experiment.backbone.name
-        probe, *others = sorted(on_features(first), key=lambda each: each.strategy != "probe")
+        first = on_features(self.experiment.backbone.name, self._view, self._tta)
+        probe, *others = sorted(first, key=lambda each: each.strategy != "probe")
         self._try(probe, always=True)
         for candidate in [*references(), *others]:
             self._try(candidate)
@@ -116,8 +125,16 @@ class Race:
     def _steps(self) -> list[Callable[[], None]]:
         """What to try after the classifiers, the most promising first."""
         networks = [lambda n=name, load=load: self._network(n, load) for name, load in self._networks]
+        views = [lambda: self._other_view("crop", "mirror"), lambda: self._other_view("whole", "none")]
         last_layers, full = (lambda s=name: self._training(s) for name in ("last-layers", "full"))
-        return [last_layers, *networks, full] if self._unlike_imagenet() else [*networks, last_layers, full]
+        more = [*views, *networks]
+        return [last_layers, *more, full] if self._unlike_imagenet() else [*more, last_layers, full]
+
+    def of(self, candidate: Candidate) -> Experiment:
+        """Return the experiment with a candidate's features."""
+        if candidate.network is None:
+            return self.experiment
+        return self._experiments[candidate.network, candidate.view, candidate.tta]
 
     def _unlike_imagenet(self) -> bool:
         """Whether the course's rule says to train more than a classifier."""
@@ -137,29 +154,49 @@ class Race:
             return None
         self._announce(candidate.name)
         start = time.perf_counter()
-        fitted = candidate.method().fit(self._task(candidate), self._backbone(candidate))
+        fitted = candidate.method().fit(self._task(candidate), self.backbone(candidate))
         seconds = time.perf_counter() - start
         assert fitted.out_of_fold is not None
         self._fitted[candidate.key] = fitted
         head: Any = fitted
         cost = sum(array.size for array in head.head.arrays().values()) / 1e9
-        cost += self._cost(candidate.network)
+        cost += self._cost(candidate)
         outcome = Outcome(
             candidate,
             np.arange(len(self.standing.labels)),
             fitted.out_of_fold,
             cost,
             seconds,
-            1000 * (self._network_seconds(candidate.network) + self._head_seconds(candidate, fitted)),
+            1000 * (self._network_seconds(candidate) + self._head_seconds(candidate, fitted)),
         )
         return self._keep(outcome)
 
+    def _best_classifier(self) -> Candidate:
+        """The best so far on the features of the first network."""
+        first = self.experiment.backbone.name
+        own = [o for o in self.outcomes if o.candidate.network == first and len(o.rows) == self._n]
+        plain = [o for o in own if (o.candidate.view, o.candidate.tta) == (self._view, self._tta)]
+        return self.standing.best([o for o in plain if not o.candidate.method().resumable]).candidate
+
+    def _other_view(self, view: str, tta: str) -> None:
+        """Try the best classifier on features of the whole image, or averaged over mirror images."""
+        if (view, tta) == (self._view, self._tta) or (self._view, self._tta) != ("crop", "none"):
+            return
+        like, first = self._best_classifier(), self.experiment.backbone
+        candidate = replace(like, view=view, tta=tta)
+        if self._hopeless(candidate.name):
+            return
+        seconds = len(self.experiment.dataset) * self._network_seconds(like)
+        if not self._results.find(candidate) and not self._fits(candidate.name, seconds):
+            return
+        self._announce(f"features for {candidate.name}", seconds)
+        self._experiments[first.name, view, tta] = self.experiment.with_network(first, "stages", view, tta)
+        self._try(candidate)
+
     def _network(self, name: str, load: Callable[[], Backbone]) -> None:
         """Try the best classifier so far on another network; where it is not beaten, the others too."""
-        like = self.best.candidate
-        if like.network is None or like.method().resumable:
-            like = on_features(self.experiment.backbone.name)[1]
-        candidate = Candidate(like.strategy, name, like.options)
+        like = self._best_classifier()
+        candidate = replace(like, network=name)
         if self._hopeless(candidate.name):
             return
         try:
@@ -169,11 +206,12 @@ class Race:
             return
         first = self.experiment.backbone
         images = len(self.experiment.dataset)
-        seconds = images * self._network_seconds(first.name) * _gmacs(backbone) / _gmacs(first)
+        seconds = images * self._network_seconds(like) * _gmacs(backbone) / _gmacs(first)
         if not self._results.find(candidate) and not self._fits(name, seconds):
             return
         self._announce(f"features of {name}", seconds)
-        self.experiment = self.experiment.with_network(backbone, "stages")
+        made = self.experiment.with_network(backbone, "stages", self._view, self._tta)
+        self._experiments[name, self._view, self._tta] = made
         found = self._try(candidate)
         if found is None:
             return
@@ -181,37 +219,39 @@ class Race:
         if gain.clearly_beaten:
             self._skip(f"other classifiers, {name}", f"{candidate.name} is clearly behind {like.name}")
             return
-        for other in on_features(name):
+        for other in on_features(name, self._view, self._tta):
             if other != candidate and other.strategy in ("probe", "kernel"):
                 self._try(other)
 
     def _training(self, strategy: str) -> None:
         """Train the network itself where there is time for it, and where it can pay."""
-        best = self.best
-        network = best.candidate.network or self.experiment.backbone.name
+        network = self._network_to_train()
         if self._hopeless(f"{strategy}, {network}"):
+            return
+        if self._tta != "none":
+            self._skip(f"{strategy}, {network}", f"--tta {self._tta} averages features of a frozen network")
             return
         if strategy == "full" and any(
             o.candidate.strategy == "last-layers" and o.status == "dropped" for o in self.outcomes
         ):
             self._skip(f"{strategy}, {network}", "training the last layers alone is not better either")
             return
-        usual = Candidate(strategy, network)
-        found = next((o for c in trainings(strategy, network, self._n) if (o := self._results.find(c))), None)
+        usual = Candidate(strategy, network, view=self._view)
+        settings = trainings(strategy, network, self._n, self._view)
+        found = next((o for c in settings if (o := self._results.find(c))), None)
         if found:
             self.outcomes.append(found)
             return
         method = cast("NetworkMethod[Any]", usual.method())
-        backbone = self._backbone(usual)
-        assert backbone is not None
+        backbone = self._network_of(usual)
         if remembered_speed(method, backbone) is None and self._budget.left < MEASURING:
             self._skip(
                 usual.name, f"{duration(max(1, self._budget.left))} is too little to measure its speed"
             )
             return
         self._announce(f"the speed of {usual.name}")
-        speed = training_speed(method, self._task(usual), backbone, self._network_seconds(network))
-        candidate, seconds = self._affordable(trainings(strategy, network, self._n), speed)
+        speed = training_speed(method, self._task(usual), backbone, self._network_seconds(usual))
+        candidate, seconds = self._affordable(settings, speed)
         if candidate is None:
             self._fits(usual.name, seconds)
             return
@@ -236,9 +276,9 @@ class Race:
             candidate,
             rows[order],
             scores[order],
-            self._cost(candidate.network),
+            self._cost(candidate),
             time.perf_counter() - start,
-            1000 * self._network_seconds(candidate.network),
+            1000 * self._network_seconds(candidate),
         )
         gain = self.standing.gain(outcome, self.best)
         if not gain.real:
@@ -267,11 +307,8 @@ class Race:
 
     def _choose(self, candidate: Candidate) -> Chosen:
         method = cast("NetworkMethod[Any]", candidate.method())
-        backbone = self._backbone(candidate)
-        assert backbone is not None
-        return method.choose(
-            self._task(candidate, checkpoints=self._results.checkpoints(candidate)), backbone
-        )
+        task = self._task(candidate, checkpoints=self._results.checkpoints(candidate))
+        return method.choose(task, self._network_of(candidate))
 
     def _hopeless(self, name: str) -> bool:
         """Whether nothing could be told to be better than the best."""
@@ -318,24 +355,34 @@ class Race:
     def _n(self) -> int:
         return len(self.standing.labels)
 
-    def _task(self, candidate: Candidate, **settings: Any) -> Any:
-        return self.experiment.task(candidate.method(), self._backbone(candidate), **settings)
+    def _task(self, candidate: Candidate, **settings: Any) -> Task:
+        return self.of(candidate).task(candidate.method(), self.backbone(candidate), **settings)
 
-    def _backbone(self, candidate: Candidate) -> Backbone | None:
-        return next((b for b in self.experiment.backbones if b.name == candidate.network), None)
+    def _network_to_train(self) -> str:
+        """The network of the best classifier that sees images as the first one does."""
+        best = self.best.candidate
+        place = (best.network, self._view, self._tta)
+        return best.network if best.network and place in self._experiments else self.experiment.backbone.name
 
-    def _cost(self, network: str | None) -> float:
-        return 0.0 if network is None else _gmacs(self._named(network))
-
-    def _named(self, network: str) -> Backbone:
-        return next(b for b in self.experiment.backbones if b.name == network)
-
-    def _network_seconds(self, network: str | None) -> float:
-        if network is None:
+    def _cost(self, candidate: Candidate) -> float:
+        """Thousand million multiply-adds of the network for an image, and for its mirror image."""
+        if candidate.network is None:
             return 0.0
-        space = next(s for s in self.experiment.spaces if s.backbone.name == network)
-        paths = self.experiment.dataset.paths
-        return network_speed(space, [paths[i] for i in self.experiment.split.train])
+        return _gmacs(self._network_of(candidate)) * (2 if candidate.tta == "mirror" else 1)
+
+    def _network_of(self, candidate: Candidate) -> Backbone:
+        found = self.backbone(candidate)
+        assert found is not None
+        return found
+
+    def _network_seconds(self, candidate: Candidate) -> float:
+        """Seconds from an image's file to its features."""
+        if candidate.network is None:
+            return 0.0
+        experiment = self.of(candidate)
+        space = next(s for s in experiment.spaces if s.backbone.name == candidate.network)
+        paths = [experiment.dataset.paths[i] for i in experiment.split.train]
+        return network_speed(space, paths) * (2 if candidate.tta == "mirror" else 1)
 
     def _head_seconds(self, candidate: Candidate, fitted: Fitted) -> float:
         some = self._task(candidate).train.subset(np.arange(min(200, self._n)))

@@ -170,7 +170,7 @@ def _run(wanted: AutoRequest, folder: RunFolder, unfinished: Unfinished, log: Ca
         winner, fitted = _fit(race)
     with clock.phase("evaluation"):
         board, made = _concluded(race, winner, fitted, wanted, budget)
-    return write_run(race.experiment, made, folder, clock, board)
+    return write_run(race.of(winner.candidate), made, folder, clock, board)
 
 
 def _networks(wanted: AutoRequest, registry: Registry) -> list[str]:
@@ -223,20 +223,19 @@ def _concluded(
     race: Race, winner: Outcome, fitted: Any, wanted: AutoRequest, budget: Budget
 ) -> tuple[Any, Made]:
     """Evaluate the held-out images, for the winner and beside it for the plain probe."""
-    experiment = race.experiment
+    experiment, backbone = race.of(winner.candidate), race.backbone(winner.candidate)
     method = winner.candidate.method()
-    backbone = next((b for b in experiment.backbones if b.name == winner.candidate.network), None)
     task = experiment.task(method, backbone)
     found = assess(experiment, fitted, task.train, experiment.held_out(method, backbone))
     plain = _plain_probe(race)
-    probe = plain.candidate.method()
-    held_out = experiment.held_out(probe, experiment.backbone)
+    first = race.experiment
+    held_out = first.held_out(plain.candidate.method(), first.backbone)
     right = race.fit(plain.candidate).decision_function(held_out).argmax(axis=1) == held_out.labels
-    command = command_of(winner.candidate, experiment.request, wanted.registry)
+    command = command_of(winner.candidate, first.request, wanted.registry)
     board = leaderboard(race, winner, plain, right, found.test, wanted.minutes, budget.spent, command)
     made = Made(
         winner.candidate.strategy,
-        backbone or experiment.backbone,
+        backbone or first.backbone,
         fitted,
         task,
         found,
@@ -249,11 +248,10 @@ def _plain_probe(race: Race) -> Outcome:
     """What ``finetune --strategy probe`` gives: the features by its own choice between last and stages."""
     from finetune.heads.feature_choice import choose_features
 
-    first = race.experiment.backbone.name
     probes = {
         o.candidate.options["features"]: o
         for o in race.outcomes
-        if o.candidate.strategy == "probe" and o.candidate.network == first
+        if o.candidate.strategy == "probe" and race.of(o.candidate) is race.experiment
     }
     if len(probes) == 1:
         return next(iter(probes.values()))

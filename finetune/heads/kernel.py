@@ -71,6 +71,10 @@ class Kernel(Head):
     """
 
     kind = "kernel"
+    torch_code = """z = (X - head["mean"]) / head["scale"]
+    squares = (z - head["centres"]).square().sum(1).double()
+    weighted = torch.exp(-squares / config["head"]["width"]) @ head["weights"]
+    scores = (weighted + 1 / len(weighted)) / config["head"]["temperature"]"""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
