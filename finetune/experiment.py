@@ -34,6 +34,9 @@ __all__ = ["DEFAULT_MODEL", "Clock", "Experiment", "Request", "data_name", "prep
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
+#: Images whose features are computed before it is asked whether to go on.
+AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Request:
@@ -181,8 +184,13 @@ class Experiment:
         return fingerprint(self.dataset, self.digests)
 
     def with_network(
-        self, backbone: Backbone, features: str = "last", view: str = "crop", tta: str = "none"
-    ) -> Experiment:
+        self,
+        backbone: Backbone,
+        features: str = "last",
+        view: str = "crop",
+        tta: str = "none",
+        goes_on: Callable[[float], bool] = lambda share: True,
+    ) -> Experiment | None:
         """Return the same images, split and folds with the features of one more network, or of another view.
 
         Parameters
@@ -193,6 +201,13 @@ class Experiment:
             ``last``, or ``stages`` for the features of all stages too.
         view, tta : str, optional
             As for :class:`Request`, which they replace there.
+        goes_on : callable, optional
+            Given the share of the images that are done, from time to time, returns whether to go on.
+
+        Returns
+        -------
+        Experiment or None
+            None where it did not go on; what was computed is stored.
 
         Raises
         ------
@@ -207,7 +222,12 @@ class Experiment:
         seen = backbone.with_view(view)
         space = BackboneSpace(seen, request.engine, request.precision, self.log, features)
         spaces: list[Space] = [space, Mirrored(space)] if tta == "mirror" else [space]
-        found = compute(self.dataset.paths, spaces)
+        paths = self.dataset.paths
+        for start in range(0, len(paths) - AT_ONCE, AT_ONCE):
+            compute(paths[start : start + AT_ONCE], spaces)
+            if not goes_on((start + AT_ONCE) / len(paths)):
+                return None
+        found = compute(paths, spaces)
         if found.skipped:
             raise next(iter(found.skipped.values()))
         names = [seen.name, _mirrored(seen)]

@@ -36,6 +36,14 @@ FEW_MISTAKES = 5
 #: Seconds that measuring the speed of a training takes at most, mostly for loading torch and the network.
 MEASURING = 12.0
 
+#: What a predicted time is multiplied by: other programs may slow this one down.
+SAFETY = 1.15
+
+#: With more training images than this, a classifier's time is measured on some of them first; it grows with
+#: their number to this power: kernel matrices are decomposed, neighbours compared by pairs.
+MANY, SOME = 3_000, 1_000
+GROWTH = {"kernel": 3.0, "knn": 2.0, "raw-knn": 2.0}
+
 
 class Race:
     """Candidates that are tried one after the other.
@@ -78,6 +86,7 @@ class Race:
         self.standing = Standing(dataset.labels[split.train], groups)
         self._view, self._tta = experiment.request.view, experiment.request.tta
         self._experiments = {(experiment.backbone.name, self._view, self._tta): experiment}
+        self._reserved = 0.0
         self._fitted: dict[str, Fitted] = {}
         self._chosen: dict[str, Chosen] = {}
 
@@ -149,8 +158,7 @@ class Race:
         if found := self._results.find(candidate):
             self.outcomes.append(found)
             return found
-        if self._budget.left <= 0 and not always:
-            self._skip(candidate.name, "no time was left")
+        if not always and not self._fits(candidate.name, self._classifier_seconds(candidate)):
             return None
         self._announce(candidate.name)
         start = time.perf_counter()
@@ -190,8 +198,8 @@ class Race:
         if not self._results.find(candidate) and not self._fits(candidate.name, seconds):
             return
         self._announce(f"features for {candidate.name}", seconds)
-        self._experiments[first.name, view, tta] = self.experiment.with_network(first, "stages", view, tta)
-        self._try(candidate)
+        if self._extract(candidate, first):
+            self._try(candidate)
 
     def _network(self, name: str, load: Callable[[], Backbone]) -> None:
         """Try the best classifier so far on another network; where it is not beaten, the others too."""
@@ -210,9 +218,7 @@ class Race:
         if not self._results.find(candidate) and not self._fits(name, seconds):
             return
         self._announce(f"features of {name}", seconds)
-        made = self.experiment.with_network(backbone, "stages", self._view, self._tta)
-        self._experiments[name, self._view, self._tta] = made
-        found = self._try(candidate)
+        found = self._try(candidate) if self._extract(candidate, backbone) else None
         if found is None:
             return
         gain = self.standing.gain(found, next(o for o in self.outcomes if o.candidate == like))
@@ -222,6 +228,21 @@ class Race:
         for other in on_features(name, self._view, self._tta):
             if other != candidate and other.strategy in ("probe", "kernel"):
                 self._try(other)
+
+    def _extract(self, candidate: Candidate, backbone: Backbone) -> bool:
+        """Compute features for a candidate; False where that turns out to take too long."""
+        start = time.perf_counter()
+
+        def goes_on(share: float) -> bool:
+            rest = (time.perf_counter() - start) * (1 / share - 1)
+            return known or self._fits(candidate.name, rest)
+
+        known = self._results.find(candidate) is not None
+        view, tta = candidate.view, candidate.tta
+        made = self.experiment.with_network(backbone, "stages", view, tta, goes_on)
+        if made is not None:
+            self._experiments[backbone.name, view, tta] = made
+        return made is not None
 
     def _training(self, strategy: str) -> None:
         """Train the network itself where there is time for it, and where it can pay."""
@@ -241,16 +262,16 @@ class Race:
         found = next((o for c in settings if (o := self._results.find(c))), None)
         if found:
             self.outcomes.append(found)
-            return
         method = cast("NetworkMethod[Any]", usual.method())
         backbone = self._network_of(usual)
-        if remembered_speed(method, backbone) is None and self._budget.left < MEASURING:
-            self._skip(
-                usual.name, f"{duration(max(1, self._budget.left))} is too little to measure its speed"
-            )
-            return
-        self._announce(f"the speed of {usual.name}")
+        if remembered_speed(method, backbone) is None:
+            if not self._fits(f"{usual.name}: to measure its speed", MEASURING):
+                return
+            self._announce(f"the speed of {usual.name}")
         speed = training_speed(method, self._task(usual), backbone, self._network_seconds(usual))
+        if found:
+            self._reserve(found, speed)
+            return
         candidate, seconds = self._affordable(settings, speed)
         if candidate is None:
             self._fits(usual.name, seconds)
@@ -266,7 +287,7 @@ class Race:
         chosen = self._choose(candidate)
         options = chosen.bench.options
         after = speed.finishing(options, self._n, len(self.experiment.split.test))
-        if speed.cross_validating(options, self.experiment.folds) + after < self._budget.left:
+        if SAFETY * (speed.cross_validating(options, self.experiment.folds) + after) < self._left:
             chosen.cross_validate()
         rows, scores = chosen.validation
         if chosen.out_of_fold is not None:
@@ -289,6 +310,30 @@ class Race:
         else:
             self._chosen = {candidate.key: chosen}
         self._keep(outcome)
+        self._reserve(outcome, speed)
+
+    def _reserve(self, outcome: Outcome, speed: TrainingSpeed) -> None:
+        """Keep the time that a trained network needs at the end, if it is the best."""
+        if self.best is outcome:
+            options: Any = outcome.candidate.method().options
+            n_held_out = len(self.experiment.split.test)
+            self._reserved = SAFETY * speed.finishing(options.resolved(self._n), self._n, n_held_out)
+
+    def _classifier_seconds(self, candidate: Candidate) -> float:
+        """About how long a classifier takes: with many images, from how long it takes with some of them."""
+        if self._n <= MANY:
+            return 0.0
+        rng = np.random.default_rng([self.experiment.request.seed, 7])
+        some = self._task(candidate).within(np.sort(rng.permutation(self._n)[:SOME]), 5)
+        start = time.perf_counter()
+        candidate.method().fit(some, self.backbone(candidate))
+        seconds = time.perf_counter() - start
+        return seconds * (self._n / SOME) ** GROWTH.get(candidate.strategy, 1.1)
+
+    @property
+    def _left(self) -> float:
+        """Seconds that candidates may still use."""
+        return self._budget.left - self._reserved
 
     def _affordable(
         self, candidates: Sequence[Candidate], speed: TrainingSpeed
@@ -301,7 +346,7 @@ class Race:
             tries = len(options.learning_rates(self._n))
             seconds = speed.choosing(resolved, self.experiment.folds, self._n, tries)
             seconds += speed.finishing(resolved, self._n, len(self.experiment.split.test))
-            if seconds <= self._budget.left:
+            if SAFETY * seconds <= self._left:
                 return candidate, seconds
         return None, seconds
 
@@ -325,11 +370,11 @@ class Race:
 
     def _fits(self, name: str, seconds: float) -> bool:
         """Whether there is time for something; if not, it is recorded as skipped."""
-        left = self._budget.left
-        if seconds <= left:
+        left = self._left
+        if left > 0 and seconds <= left:
             return True
         rest = f"{duration(left)} are left" if left >= 1 else "no time is left"
-        self._skip(name, f"would take about {duration(seconds)}, {rest}")
+        self._skip(name, f"would take about {duration(seconds)}, {rest}" if seconds else rest)
         return False
 
     def _skip(self, name: str, reason: str) -> None:
