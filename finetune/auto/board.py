@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from finetune.auto.candidates import Candidate
+    from finetune.auto.course import Course
     from finetune.auto.outcome import Outcome
-    from finetune.auto.race import Race
     from finetune.auto.standing import Standing
     from finetune.evaluation.metrics import Evaluation
     from finetune.evaluation.selection import CorrectedAccuracy
@@ -26,44 +26,44 @@ __all__ = ["command_of", "leaderboard"]
 
 
 def leaderboard(
-    race: Race,
+    course: Course,
     winner: Outcome,
     probe: Outcome,
     probe_right: NDArray[np.bool_],
     test: Evaluation,
     minutes: float,
-    spent: float,
     command: str,
 ) -> Leaderboard:
     """Return the record of a race.
 
     Parameters
     ----------
-    race : Race
+    course : Course
+        After the race.
     winner, probe : Outcome
         What was chosen, and the plain probe.
     probe_right : (m,) bool array
         Whether the plain probe predicted each held-out image correctly.
     test : Evaluation
         Of the winner on the held-out images.
-    minutes, spent : float
-        The time that was given, and the seconds that were used.
+    minutes : float
+        The time that was given.
     command : str
         What trains the winner alone.
     """
-    experiment, standing = race.experiment, race.standing
-    corrected = standing.corrected(winner, race.outcomes, experiment.request.seed)
+    experiment, standing = course.experiment, course.standing
+    corrected = standing.corrected(winner, course.outcomes, experiment.request.seed)
     held_out = experiment.split.test
     groups = None if experiment.dataset.groups is None else experiment.dataset.groups[held_out]
     plain = accuracy_interval(probe_right, groups)
     beats = winner is not probe and standing.gain(winner, probe).real
-    rows = [_row(outcome, winner, race) for outcome in race.outcomes]
+    rows = [_row(outcome, winner, course) for outcome in course.outcomes]
     return Leaderboard(
         minutes=minutes,
-        spent=round(spent, 1),
-        stopped=race.stopped,
+        spent=round(course.budget.spent, 1),
+        stopped=course.stopped,
         rows=sorted(rows, key=lambda row: (row.status != "chosen", row.log_loss)),
-        not_tried=[NotTried(name=skipped.name, reason=skipped.reason) for skipped in race.skipped],
+        not_tried=[NotTried(name=skipped.name, reason=skipped.reason) for skipped in course.skipped],
         judged_on="cross-validation" if len(winner.rows) == len(standing.labels) else "inner validation",
         accuracy=corrected.accuracy,
         ci95=corrected.ci95,
@@ -86,15 +86,15 @@ def command_of(candidate: Candidate, request: Request, registry: str | None) -> 
     return shlex.join(words)
 
 
-def _row(outcome: Outcome, winner: Outcome, race: Race) -> LeaderboardRow:
-    standing, candidate = race.standing, outcome.candidate
+def _row(outcome: Outcome, winner: Outcome, course: Course) -> LeaderboardRow:
+    standing, candidate = course.standing, outcome.candidate
     found = outcome.accuracy(standing.labels, standing.groups)
     if outcome is winner:
         status = "chosen"
     elif outcome.status == "dropped":
         status = "dropped"
     else:
-        status = "alike" if standing.alike(outcome, winner, race.outcomes) else "behind"
+        status = "alike" if standing.alike(outcome, winner, course.outcomes) else "behind"
     options: dict[str, Any] = dict(candidate.options)
     return LeaderboardRow(
         name=candidate.name,

@@ -1,7 +1,7 @@
 """What came of a candidate, kept in the folder of an unfinished run until the run is written."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -59,6 +59,10 @@ class Outcome:
     def accuracy(self, labels: NDArray[np.int64], groups: NDArray[Any] | None) -> AccuracyInterval:
         """Return the accuracy on the rows with its interval."""
         return accuracy_interval(self.correct(labels), None if groups is None else groups[self.rows])
+
+    def dropped(self, reason: str) -> "Outcome":
+        """Return the same as one that was given up."""
+        return replace(self, status="dropped", reason=reason)
 
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the places of some training images among the rows, which hold them all."""

@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from finetune.auto.board import command_of, leaderboard
 from finetune.auto.budget import Budget, check_minutes
+from finetune.auto.course import Course
 from finetune.auto.outcome import Outcome, Results
 from finetune.auto.race import Race
-from finetune.errors import OptionError
 from finetune.experiment import DEFAULT_MODEL, Clock, Request, data_name, prepare
 from finetune.methods import make_method
 from finetune.runs import Run, RunFolder, Unfinished
@@ -26,7 +24,8 @@ from zoo.registry.registry import Registry, load_registry, resolve
 from zoo.weights.ready import available
 
 if TYPE_CHECKING:
-    from finetune.experiment import Experiment
+    from finetune.method import Fitted
+    from finetune.runs import Leaderboard
     from zoo.backbone import Backbone
 
 __all__ = ["AutoRequest", "auto", "resume_auto"]
@@ -160,17 +159,17 @@ def _run(wanted: AutoRequest, folder: RunFolder, unfinished: Unfinished, log: Ca
     first, *others = _networks(wanted, registry)
     request = replace(wanted.experiment, models=(first,))
     experiment = prepare(request, registry=registry, log=log, methods=[make_method("probe")])
-    _check_classes(experiment)
     unfinished.hold_to(experiment.fingerprint)
     log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
-    race = Race(experiment, budget, results, [(name, _loader(name, registry, wanted)) for name in others])
+    course = Course(experiment, budget, results)
+    race = Race(course, [(name, _loader(name, registry, wanted)) for name in others])
     with clock.phase("candidates"):
         race.run()
     with clock.phase("training"):
-        winner, fitted = _fit(race)
+        winner, fitted = _fit(course, race)
     with clock.phase("evaluation"):
-        board, made = _concluded(race, winner, fitted, wanted, budget)
-    return write_run(race.of(winner.candidate), made, folder, clock, board)
+        board, made = _concluded(course, race, winner, fitted, wanted)
+    return write_run(course.of(winner.candidate), made, folder, clock, board)
 
 
 def _networks(wanted: AutoRequest, registry: Registry) -> list[str]:
@@ -189,72 +188,51 @@ def _loader(name: str, registry: Registry, wanted: AutoRequest) -> Callable[[], 
     return lambda: load(name, registry=registry, offline=offline)
 
 
-def _check_classes(experiment: Experiment) -> None:
-    """Refuse what cannot be cross-validated."""
-    counts = np.bincount(
-        experiment.dataset.labels[experiment.split.train], minlength=len(experiment.dataset.classes)
-    )
-    few = [name for name, n in zip(experiment.dataset.classes, counts, strict=True) if n < 2]
-    if few:
-        raise OptionError(
-            f"{', '.join(few[:3])} {'has' if len(few) == 1 else 'have'} fewer than 2 training images, so"
-            " nothing can be chosen by cross-validation.",
-            "Add images of these classes, or leave the classes out.",
-        )
-
-
-def _fit(race: Race) -> tuple[Outcome, Any]:
+def _fit(course: Course, race: Race) -> tuple[Outcome, Fitted]:
     """The winner, fitted; after Ctrl-C, the best that is fitted in a moment."""
-    winner = race.best
+    winner = course.best
     try:
-        return winner, race.fit(winner.candidate)
+        return winner, race.fit(winner)
     except KeyboardInterrupt:
-        if not winner.candidate.method().resumable:
+        if not winner.candidate.method().trains_network:
             raise
-        race.stopped = True
-        race.experiment.log("Stopped: the best that needs no training is evaluated and written.")
-        quick = [o for o in race.outcomes if not o.candidate.method().resumable]
-        winner = race.standing.best(quick)
-        race.outcomes[:] = quick
-        return winner, race.fit(winner.candidate)
+        course.stopped = True
+        course.experiment.log("Stopped: the best that trains no network is evaluated and written.")
+        given_up = "its training was stopped"
+        course.outcomes[:] = [
+            o.dropped(given_up) if o.candidate.method().trains_network else o for o in course.outcomes
+        ]
+        return course.best, race.fit(course.best)
 
 
 def _concluded(
-    race: Race, winner: Outcome, fitted: Any, wanted: AutoRequest, budget: Budget
-) -> tuple[Any, Made]:
+    course: Course, race: Race, winner: Outcome, fitted: Fitted, wanted: AutoRequest
+) -> tuple[Leaderboard, Made]:
     """Evaluate the held-out images, for the winner and beside it for the plain probe."""
-    experiment, backbone = race.of(winner.candidate), race.backbone(winner.candidate)
-    method = winner.candidate.method()
-    task = experiment.task(method, backbone)
+    first, experiment = course.experiment, course.of(winner.candidate)
+    method, backbone = winner.candidate.method(), course.backbone(winner.candidate)
+    task = course.task(winner.candidate)
     found = assess(experiment, fitted, task.train, experiment.held_out(method, backbone))
-    plain = _plain_probe(race)
-    first = race.experiment
+    plain = _plain_probe(course)
     held_out = first.held_out(plain.candidate.method(), first.backbone)
-    right = race.fit(plain.candidate).decision_function(held_out).argmax(axis=1) == held_out.labels
+    right = race.fit(plain).decision_function(held_out).argmax(axis=1) == held_out.labels
     command = command_of(winner.candidate, first.request, wanted.registry)
-    board = leaderboard(race, winner, plain, right, found.test, wanted.minutes, budget.spent, command)
-    made = Made(
-        winner.candidate.strategy,
-        backbone or first.backbone,
-        fitted,
-        task,
-        found,
-        wanted.command(),
-    )
-    return board, made
+    board = leaderboard(course, winner, plain, right, found.test, wanted.minutes, command)
+    strategy, network = winner.candidate.strategy, backbone or first.backbone
+    return board, Made(strategy, network, fitted, task, found, wanted.command())
 
 
-def _plain_probe(race: Race) -> Outcome:
+def _plain_probe(course: Course) -> Outcome:
     """What ``finetune --strategy probe`` gives: the features by its own choice between last and stages."""
     from finetune.heads.feature_choice import choose_features
 
     probes = {
         o.candidate.options["features"]: o
-        for o in race.outcomes
-        if o.candidate.strategy == "probe" and race.of(o.candidate) is race.experiment
+        for o in course.outcomes
+        if o.candidate.strategy == "probe" and course.of(o.candidate) is course.experiment
     }
     if len(probes) == 1:
         return next(iter(probes.values()))
     last, stages = probes["last"], probes["stages"]
-    chosen = choose_features(last.scores, stages.scores, race.standing.labels, race.standing.groups)
+    chosen = choose_features(last.scores, stages.scores, course.standing.labels, course.standing.groups)
     return probes[chosen.features]
