@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from finetune.data.dataset import fingerprint
 from finetune.heads.linear import Problems, solve
 from finetune.runs.record import DataCopies, Reference, RunData, RunSplit
 
@@ -34,7 +33,7 @@ def data_record(experiment: Experiment) -> RunData:
         skipped=[replace(skipped, path=_relative(skipped.path, root)) for skipped in dataset.skipped],
         ignored=dataset.ignored,
         notices=list(dataset.notices),
-        fingerprint=fingerprint(dataset, experiment.digests),
+        fingerprint=experiment.fingerprint,
     )
 
 

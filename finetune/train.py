@@ -13,13 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 from finetune.data_record import copies_record, data_record, reference, split_record
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
-from finetune.method import Fitted, Method
+from finetune.hint import hint
+from finetune.method import Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_report
-from finetune.runs import MetricsLog, Run, RunFolder, Unfinished, environment, write_predictions
+from finetune.runs import (
+    Leaderboard,
+    MetricsLog,
+    Run,
+    RunFolder,
+    Unfinished,
+    environment,
+    write_predictions,
+)
 from finetune.runs.readme import write_readme
-from finetune.trust import Knowledge, assess
+from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
 
@@ -27,7 +36,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["fit", "is_follower", "resume"]
+    from zoo.backbone import Backbone
+
+__all__ = ["Made", "fit", "is_follower", "resume", "write_run"]
 
 
 def fit(
@@ -267,26 +278,86 @@ def _run(
         leader_first=team.leader_first,
     )
     backbone = None if method.inputs == "pixels" else experiment.backbone
-    data = data_record(experiment)
     if unfinished is not None:
-        unfinished.hold_to(data.fingerprint)
+        unfinished.hold_to(experiment.fingerprint)
         log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
     task = experiment.task(method, checkpoints=team.same(unfinished.folder if unfinished else None))
     with clock.phase("training"):
         fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
+        plain_probe = request.strategy == "probe" and request.search is None
+        advice = hint(experiment, fitted) if plain_probe else None
+    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command(), advice)
+    return write_run(experiment, made, folder, clock)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A classifier that was fitted and evaluated.
+
+    Attributes
+    ----------
+    strategy : str
+    backbone : Backbone
+        The network; for a classifier on pixels, the experiment's first one.
+    fitted : Fitted
+    task : Task
+        What it learned from.
+    assessment : Assessment
+        Of the held-out images.
+    command : str
+        What repeats the run.
+    hint : str or None
+        What to run next, where something speaks for it.
+    """
+
+    strategy: str
+    backbone: Backbone
+    fitted: Fitted
+    task: Task
+    assessment: Assessment
+    command: str
+    hint: str | None = None
+
+
+def write_run(
+    experiment: Experiment,
+    made: Made,
+    folder: RunFolder,
+    clock: Clock,
+    leaderboard: Leaderboard | None = None,
+) -> Run:
+    """Write the model, the tables, the report and ``run.json`` into a run folder that is being made.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    made : Made
+    folder : RunFolder
+    clock : Clock
+        Of the whole run.
+    leaderboard : Leaderboard, optional
+        What else was tried.
+
+    Returns
+    -------
+    Run
+    """
+    fitted, task, found = made.fitted, made.task, made.assessment
+    with clock.phase("evaluation"):
         without_cnn = reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
         write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
+    data = data_record(experiment).model_copy(update={"copies": copies_record(experiment, found)})
     run = Run(
-        strategy=request.strategy,
-        model=experiment.backbone.name,
-        weights_sha256=experiment.backbone.weights_sha256,
-        data=data.model_copy(update={"copies": copies_record(experiment, found)}),
+        strategy=made.strategy,
+        model=made.backbone.name,
+        weights_sha256=made.backbone.weights_sha256,
+        data=data,
         split=split_record(experiment),
         choice=fitted.choice,
         test=found.test,
@@ -295,12 +366,14 @@ def _run(
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
-        view=request.experiment.view,
-        tta=request.experiment.tta,
-        seed=request.experiment.seed,
-        command=request.command(),
+        view=experiment.request.view,
+        tta=experiment.request.tta,
+        seed=experiment.request.seed,
+        command=made.command,
         path=folder.path,
         warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
+        leaderboard=leaderboard,
+        hint=made.hint,
     )
     write_report(run, folder.work)
     folder.write(run)

@@ -217,6 +217,8 @@ class Knowledge:
         """
         if fitted.validation is not None:
             rows, scores = fitted.validation
+            if fitted.out_of_fold is not None:
+                rows, scores = np.arange(len(train)), fitted.out_of_fold
             some = train.subset(rows)
             return cls(fit_prediction_sets(softmax(scores), some.labels, some.groups))
         if fitted.out_of_fold is None:

@@ -34,6 +34,7 @@ FLOORS = [
         "finetune.data",
         "finetune.evaluation",
         "finetune.heads",
+        "finetune.likeness",
     ),
     *(
         "finetune.method",
@@ -53,12 +54,14 @@ FLOORS = [
         "finetune.trust",
         "finetune.predictions",
         "finetune.data_record",
+        "finetune.hint",
         "finetune.train",
     ),
     *(
         "finetune.export",
         "finetune.compare",
         "finetune.checks",
+        "finetune.auto",
         "finetune.cli",
         "finetune.__main__",
         "finetune",

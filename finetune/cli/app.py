@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
+from finetune.cli.auto import auto
 from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.curve import curve
@@ -44,6 +45,13 @@ app.command(
         "finetune search --strategy probe --head mlp --activation maxout --trials 200 --data photos/",
         "finetune search --strategy last-layers --minutes 5 --data photos/",
         "finetune search --strategy full --over lr weight_decay layer_decay --data photos/",
+    ),
+)
+app.command(
+    auto,
+    help_epilogue=epilogue(
+        "finetune auto --data photos/",
+        "finetune auto --data photos/ --minutes 20 --models efficientnet_lite0 resnet50 --allow-download",
     ),
 )
 app.command(resume, help_epilogue=epilogue("finetune resume runs/photos-full-001"))

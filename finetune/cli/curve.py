@@ -12,7 +12,8 @@ from finetune.experiment import DEFAULT_MODEL
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finetune.curve.curve import LearningCurve
+    from finetune.curve.curve import CurvePoint, LearningCurve
+    from finetune.curve.power_law import Extrapolation
 
 __all__ = ["curve"]
 
@@ -53,9 +54,7 @@ def curve(
         raise OptionError(f"--repeats is {repeats}.", "Give 1 or more.")
     probe = make_method("probe", features=features)
     assert isinstance(probe, Probe)
-    experiment = prepare(
-        data.request(model), registry=load_registry(data.registry), log=log, methods=[probe]
-    )
+    experiment = prepare(data.request(model), registry=load_registry(data.registry), log=log, methods=[probe])
     found = learning_curve(experiment.task(probe), probe, factor=factor, repeats=repeats)
     if chart is not None:
         try:
@@ -79,11 +78,12 @@ def _print(found: "LearningCurve", console: "Console") -> None:
     from rich.table import Table
 
     table = Table("training images", "accuracy", "95% interval", "", box=None, pad_edge=False)
-    for point, how in [
+    points: list[tuple[CurvePoint | Extrapolation, str]] = [
         *((point, "cross-validated") for point in found.points),
         (found.now, "predicted: all training images"),
         (found.more, f"predicted: {found.factor:g} times as many"),
-    ]:
+    ]
+    for point, how in points:
         lo, hi = point.ci95
         table.add_row(f"{point.n:,}", f"{point.accuracy:.1%}", f"{lo:.1%} to {hi:.1%}", how)
     console.print(table)

@@ -70,7 +70,7 @@ def print_run(run: Run, console: Console) -> None:
         table.add_row(
             "cross-validation",
             f"{cv:.1%}",
-            f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
+            "; ".join(filter(None, [f"± {sd:.1%} over {run.choice.get('cv_folds')} folds", _choice(run)])),
         )
     if "features_tried" in run.choice:
         table.add_row("features", str(run.choice["features"]), _features(run))
@@ -100,6 +100,8 @@ def print_run(run: Run, console: Console) -> None:
     console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
     console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+    if run.hint:
+        console.print(escape(run.hint), soft_wrap=True)
 
 
 def reliance(run: Run) -> str:

@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from finetune.compare.advice import advice, likeness
+from finetune.compare.advice import advice
 from finetune.compare.cache import ResultCache
 from finetune.compare.measure import measure
 from finetune.compare.record import Comparison, MethodResult
@@ -20,6 +18,7 @@ from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
 from finetune.data.dataset import fingerprint
 from finetune.errors import OptionError
 from finetune.experiment import Experiment, Request, data_name, prepare
+from finetune.likeness import images_a_class, likeness
 from finetune.method import Method
 from finetune.methods import make_method
 from finetune.runs.machine import environment
@@ -157,7 +156,7 @@ def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[
     y = dataset.labels[split.train]
     features = experiment.matrices[experiment.backbone.name]
     alike = likeness(features[split.train], experiment.matrices["pixels"][split.train], y)
-    images_a_class = int(np.median(np.bincount(y, minlength=len(dataset.classes))))
+    amount = images_a_class(y, len(dataset.classes))
     return Comparison(
         data=experiment.request.data,
         fingerprint=fingerprint(dataset, experiment.digests),
@@ -170,7 +169,7 @@ def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[
         like_best=like_best(results, tested),
         pairs=tested,
         verdict=verdict(results, tested),
-        advice=advice(results, tested, images_a_class, alike),
+        advice=advice(results, tested, amount, alike),
         failed=failed,
         warnings=experiment.warnings,
         seconds={},

@@ -123,8 +123,8 @@ def _by_group(
     if groups is None:
         return values, np.ones(values.shape[1])
     _, index, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(index, row, len(counts)) for row in values])
-    return sums, counts.astype(np.float64)
+    sums = [np.bincount(index, row, len(counts)).astype(np.float64) for row in values]
+    return np.stack(sums), counts.astype(np.float64)
 
 
 def _chosen(

@@ -11,7 +11,8 @@ it from `LANDMARKS` images drawn at random (Williams and Seeger 2001, "Using the
 kernel machines", NIPS 13).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 from finetune.evaluation.calibration import fit_temperature, log_softmax
 from finetune.heads.distances import ranks
 from finetune.heads.head import Head
-from finetune.heads.linear import Problems, sample_weight
+from finetune.heads.linear import Problems, one_blas_thread, sample_weight
 from finetune.heads.ridge import Spectrum, blocks_of
+from zoo.parallel import threads
 from zoo.progress import progress
 
 __all__ = ["EXACT", "LANDMARKS", "Kernel", "KernelSearch", "Point"]
@@ -34,10 +36,14 @@ Rows = NDArray[np.int64]
 EXACT, LANDMARKS = 10_000, 2_000
 
 #: Widths that are tried, as shares of the median squared distance between training images.
-WIDTHS = (0.25, 0.5, 1.0, 2.0)
+WIDTHS = (0.5, 1.0, 2.0, 4.0)
 
 #: Values of L2 that are tried, from large to small.
 L2 = tuple(float(f"{10 ** (-k / 2):.2g}") for k in range(2, 13))
+
+#: Training images up to which several widths are computed at once, each by one thread; beyond, one after the
+#: other, for the matrices would fill the memory.
+SIDE_BY_SIDE = 4_000
 
 #: Rows that distances are computed for at a time, when predicting.
 CHUNK = 1024
@@ -65,6 +71,10 @@ class Kernel(Head):
     """
 
     kind = "kernel"
+    torch_code = """z = (X - head["mean"]) / head["scale"]
+    squares = (z - head["centres"]).square().sum(1).double()
+    weighted = torch.exp(-squares / config["head"]["width"]) @ head["weights"]
+    scores = (weighted + 1 / len(weighted)) / config["head"]["temperature"]"""
 
     mean: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -106,7 +116,8 @@ class Kernel(Head):
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Self:
         """Make the head again from what :meth:`arrays` and :meth:`settings` returned."""
-        return cls(**arrays, **settings)
+        mean, scale, centres, weights = (arrays[k] for k in ("mean", "scale", "centres", "weights"))
+        return cls(mean, scale, centres, weights, **settings)
 
 
 def standardised(X: Array, mean: Array, scale: Array) -> NDArray[np.float32]:
@@ -198,10 +209,14 @@ class KernelSearch:
         self._l2 = np.array(L2 if l2 is None else (l2,))
         self._blocks = blocks_of(groups)
         self.points: list[Point] = []
+        self.best: Point
         widths = WIDTHS if width is None else (width,)
         with progress("kernel", len(widths), "widths") as advance:
-            for share in widths:
-                self._try(share)
+            for points, fit in self._tried(widths):
+                best = min(points, key=lambda point: point.loss)
+                if not self.points or best.loss < self.best.loss:
+                    self.best, self._fit = best, fit
+                self.points += points
                 advance(1)
 
     @property
@@ -233,14 +248,19 @@ class KernelSearch:
         found = weights(spectrum.coefficients(self._Y, len(self._y) * self.best.l2))
         return Kernel(self._mean, self._scale, centres, found, self.best.width * self._median)
 
-    def _try(self, share: float) -> None:
+    def _tried(self, widths: Sequence[float]) -> Iterator[tuple[list[Point], _Fit]]:
+        """Give out what came of each width, in their order."""
+        if len(self._y) > SIDE_BY_SIDE:
+            yield from map(self._try, widths)
+            return
+        with one_blas_thread(), ThreadPoolExecutor(threads()) as pool:
+            yield from pool.map(self._try, widths)
+
+    def _try(self, share: float) -> tuple[list[Point], _Fit]:
         fit = self._exact(share) if self.exact else self._approximate(share)
         scores = self._scores(fit.spectrum, self._l2, self._blocks)
-        found = [Point(share, l2, *self._judged(s)) for l2, s in zip(self._l2.tolist(), scores, strict=True)]
-        best = min(found, key=lambda point: point.loss)
-        if not self.points or best.loss < self.best.loss:
-            self.best, self._fit = best, fit
-        self.points += found
+        points = [Point(share, l2, *self._judged(s)) for l2, s in zip(self._l2.tolist(), scores, strict=True)]
+        return points, fit
 
     def _scores(
         self, spectrum: Spectrum, l2: NDArray[np.float64], blocks: Sequence[Rows]

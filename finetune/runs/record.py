@@ -18,7 +18,18 @@ from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
 from zoo.reading import read_json
 
-__all__ = ["SCHEMA", "DataCopies", "Reference", "Run", "RunData", "RunSplit", "read_record"]
+__all__ = [
+    "SCHEMA",
+    "DataCopies",
+    "Leaderboard",
+    "LeaderboardRow",
+    "NotTried",
+    "Reference",
+    "Run",
+    "RunData",
+    "RunSplit",
+    "read_record",
+]
 
 SCHEMA = 1
 """Version of ``run.json``; it rises whenever a key is added, removed or changes its meaning."""
@@ -123,6 +134,106 @@ class Reference(PlainModel):
     majority_accuracy: float
 
 
+class LeaderboardRow(PlainModel):
+    """A candidate that was tried.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    strategy : str
+    model : str or None
+        The network; None for a reference on pixels.
+    options : dict
+        The strategy's, where they differ from its defaults.
+    status : str
+        ``chosen``; ``alike`` where its loss is within one standard error of the lowest; ``behind``; or
+        ``dropped`` where it was given up early.
+    reason : str
+        Why it was dropped.
+    accuracy, ci95 : float, tuple of float
+        On training images by classifiers that were not fitted to them.
+    log_loss : float
+        Of the same.
+    n_images : int
+        How many these are: all training images, or those of the inner part of a training.
+    seconds : float
+        To choose and fit, without computing features.
+    milliseconds : float
+        To predict one image here, from the file on.
+    """
+
+    name: str
+    strategy: str
+    model: str | None
+    options: dict[str, JsonValue]
+    status: str
+    reason: str = ""
+    accuracy: float
+    ci95: tuple[float, float]
+    log_loss: float
+    n_images: int
+    seconds: float
+    milliseconds: float
+
+
+class NotTried(PlainModel):
+    """A candidate that was not tried.
+
+    Attributes
+    ----------
+    name : str
+    reason : str
+    """
+
+    name: str
+    reason: str
+
+
+class Leaderboard(PlainModel):
+    """All that ``finetune auto`` tried, and how the run's classifier was chosen.
+
+    Attributes
+    ----------
+    minutes, spent : float
+        The time that was given, and the seconds that were used.
+    stopped : bool
+        Whether it was stopped from the keyboard.
+    rows : list of LeaderboardRow
+        The chosen one first, then by log loss.
+    not_tried : list of NotTried
+    judged_on : str
+        What the accuracies of the chosen one rest on: ``cross-validation`` or ``inner validation``.
+    accuracy, ci95 : float, tuple of float
+        Of the chosen one, corrected for having been chosen (:mod:`finetune.evaluation.selection`).
+    uncorrected : float
+        Without the correction.
+    probe_accuracy, probe_ci95 : float, tuple of float
+        Of the plain probe on the held-out images, for the record.
+    beats_probe : bool
+        Whether the chosen one's log loss is lower than the plain probe's by more than one standard error.
+    verdict : str
+        In words.
+    command : str
+        What trains the chosen one alone.
+    """
+
+    minutes: float
+    spent: float
+    stopped: bool
+    rows: list[LeaderboardRow]
+    not_tried: list[NotTried]
+    judged_on: str
+    accuracy: float
+    ci95: tuple[float, float]
+    uncorrected: float
+    probe_accuracy: float
+    probe_ci95: tuple[float, float]
+    beats_probe: bool
+    verdict: str
+    command: str
+
+
 class Run(PlainModel):
     """A finished run, as ``run.json`` holds it.
 
@@ -164,6 +275,10 @@ class Run(PlainModel):
         The run's folder: where it was written to or, once loaded, where it was found.
     warnings : list of str
         What the user should know before trusting the numbers.
+    leaderboard : Leaderboard or None
+        After ``finetune auto``: what else was tried.
+    hint : str or None
+        After a plain probe whose images look as if more were to be had: what to run next, and why.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -186,6 +301,8 @@ class Run(PlainModel):
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     path: Path
     warnings: list[str] = Field(default_factory=list)
+    leaderboard: Leaderboard | None = None
+    hint: str | None = None
 
     @field_validator("choice")
     @classmethod

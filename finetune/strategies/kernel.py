@@ -57,7 +57,6 @@ class KernelRidge(Method[KernelOptions]):
     name = "kernel"
     summary = "a Gaussian kernel classifier on the frozen network's features"
     Options = KernelOptions
-    shares_folds = True
 
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
         """Choose features, width and L2 by the loss on images left out, and fit the classifier."""

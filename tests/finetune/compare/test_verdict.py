@@ -8,10 +8,11 @@ import pytest
 from samples import clouds
 from scipy import stats
 
-from finetune.compare.advice import Likeness, advice, likeness, rule
+from finetune.compare.advice import advice
 from finetune.compare.record import FoldScores, MethodResult
 from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
 from finetune.evaluation import evaluate
+from finetune.likeness import Likeness, likeness, rule
 
 LIKE, UNLIKE = Likeness(0.95, 0.55), Likeness(0.82, 0.74)
 
