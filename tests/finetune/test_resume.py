@@ -55,6 +55,8 @@ def start(*words):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment,
+        # A shell lets what it starts in the background ignore Ctrl-C, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -26,7 +26,7 @@ from zoo.engines.contract import installed
 #: Without decay, so that nothing moves but by its gradient, which smoothed labels keep from vanishing; two
 #: updates with all images at once.
 SHORT = {
-    "epochs": 2, "lr": 1e-3, "batch_size": 8, "weight_decay": 0.0, "label_smoothing": 0.1, "clip_grad": 0.0,
+    "epochs": 2, "lr": 1e-4, "batch_size": 8, "weight_decay": 0.0, "label_smoothing": 0.1, "clip_grad": 0.0,
     "interpolate": False,
 }  # fmt: skip
 
