@@ -24,8 +24,8 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def probe_run(photos, tmp_path_factory):
-    """A finished probe on `photos`, with everything at its default; tests only read it."""
-    return finetune.fit(data=photos, out=tmp_path_factory.mktemp("runs") / "probe")
+    """A finished probe on the last features of `photos`; tests only read it."""
+    return finetune.fit(data=photos, out=tmp_path_factory.mktemp("runs") / "probe", features="last")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from finetune.runs import Run
 
 
 def test_a_run_holds_everything(photos, here):
-    run = finetune.fit(data=photos, seed=0)
+    run = finetune.fit(data=photos, seed=0, features="last")
     assert run.path == Path("runs/photos-probe-001")
     assert contents(run.path) == [
         "metrics.jsonl",

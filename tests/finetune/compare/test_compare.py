@@ -50,6 +50,7 @@ def test_a_baseline_leaves_an_ordinary_run_that_predicts(name, photos, here, cap
 def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
     run = finetune.fit(data=photos, strategy="knn", out=here / "run", max_k=8)
     assert [name for name in contents(run.path) if name.startswith("model/")] == [
+        "model/README.md",
         "model/config.json",
         "model/head.safetensors",
         "model/model.safetensors",
@@ -68,7 +69,7 @@ def test_timm_gives_the_svms_logits(photos, here):
     import timm
     import torch
 
-    run = finetune.fit(data=photos, strategy="svm", out=here / "run")
+    run = finetune.fit(data=photos, strategy="svm", out=here / "run", features="last")
     paths = sorted((photos / "china").iterdir())[:3]
     model = timm.create_model(f"local-dir:{run.path / 'model'}", pretrained=True).eval()
     config = timm.data.resolve_data_config(model.pretrained_cfg)
