@@ -63,6 +63,7 @@ def fit(
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
+    report: bool = True,
     **options: Any,
 ) -> Run:
     """Train a classifier on labelled images and evaluate it on images held out.
@@ -100,6 +101,8 @@ def fit(
     search : dict, optional
         Search for the settings that are not given first: ``trials``, ``minutes`` and ``over`` of
         :class:`finetune.search.Search`, or none of them.
+    report : bool, optional
+        Whether to write ``report.html`` and the map of the features.
     **options
         What the strategy's ``Options`` hold.
 
@@ -136,6 +139,7 @@ def fit(
         {name: value for name, value in options.items() if value is not None},
         search,
         None if registry is None else os.fspath(registry),
+        report,
     )
     method = request.method()  # faults are found before any work
     if is_follower():
@@ -200,6 +204,8 @@ class RunRequest:
         Settings of a search, if there is one.
     registry : str or None
         A registry file.
+    report : bool
+        Whether a report is written.
     """
 
     experiment: Request
@@ -207,6 +213,7 @@ class RunRequest:
     options: dict[str, Any]
     search: dict[str, Any] | None = None
     registry: str | None = None
+    report: bool = True
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RunRequest:
@@ -237,6 +244,7 @@ class RunRequest:
         words += self.experiment.words()
         words += as_words({**(self.search or {}), **self.options})
         words += [] if self.registry is None else ["--registry", self.registry]
+        words += [] if self.report else ["--no-report"]
         return shlex.join(words)
 
 
@@ -292,9 +300,32 @@ def _run(
         path=folder.path,
         warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
     )
-    write_report(run, folder.work)
+    if request.report:
+        with clock.phase("report"):
+            _write_map(folder.work, experiment, method)
+            write_report(run, folder.work)
+        run = run.model_copy(update={"seconds": {**experiment.seconds, **clock.seconds()}})
     folder.write(run)
     return run
+
+
+def _write_map(folder: Path, experiment: Experiment, method: Method) -> None:
+    """Write the map of what the method works on."""
+    from finetune.data.statistics import column
+    from finetune.report.feature_map import feature_map, picture_sheet
+
+    dataset, matrices = experiment.dataset, experiment.matrices
+    pixels = method.inputs == "pixels"
+    found, rows = feature_map(
+        experiment.inputs(method),
+        dataset.names,
+        dataset.labels,
+        experiment.split.test,
+        "32 x 32 pixels" if pixels else f"features of {experiment.backbone.name}, as pretrained",
+        seed=experiment.request.seed,
+    )
+    sizes = (column(matrices["statistics"][rows], side) for side in ("width", "height"))
+    found.save(folder, picture_sheet(matrices["pixels"][rows], *sizes))
 
 
 def _copies_record(experiment: Experiment, found: Assessment) -> DataCopies:

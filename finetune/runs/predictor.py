@@ -64,6 +64,10 @@ class Predictor:
     run : Run
     classes : tuple of str
         Class names, in the order of the outputs.
+    space : Space
+        What turns an image into the head's features.
+    head : Head
+        What turns features into scores.
     """
 
     def __init__(self, run: Run, engine: str = "auto", precision: str = "fp32") -> None:
@@ -71,13 +75,13 @@ class Predictor:
         self.classes = tuple(run.data.classes)
         folder = run.path / "model"
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self._space: Space = RawPixels()
+        self.space: Space = RawPixels()
         backbone: Backbone | None = None
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
-            self._space = BackboneSpace(backbone, engine, precision)
-        self._head: Head = load_head(folder, backbone)
-        outputs = self._head.n_classes
+            self.space = BackboneSpace(backbone, engine, precision)
+        self.head: Head = load_head(folder, backbone)
+        outputs = self.head.n_classes
         if outputs != len(self.classes):
             raise RunError(
                 f"The model of {run.path} has {outputs} outputs for {len(self.classes)} classes.",
@@ -86,9 +90,9 @@ class Predictor:
 
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
         """Return everything about some images, leaving out those that cannot be read."""
-        found = compute([Path(path) for path in paths], [self._space])
+        found = compute([Path(path) for path in paths], [self.space])
         X = found.matrices[0]
-        scores = self._head.decision_function(X)
+        scores = self.head.decision_function(X)
         return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
