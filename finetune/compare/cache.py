@@ -13,7 +13,7 @@ from zoo.writing import write_text
 __all__ = ["ResultCache"]
 
 #: Everything that the folder may hold; one with anything else in it is never written to.
-PARTS = frozenset({"compare.json", "compare.md", "methods"})
+PARTS = frozenset({"compare.json", "compare.md", "compare.html", "methods"})
 
 
 class ResultCache:
@@ -62,11 +62,12 @@ class ResultCache:
         """Write a method's result, whole or not at all."""
         write_text(self._path(result.name, key), result.model_dump_json(indent=1))
 
-    def finish(self, comparison: Comparison, markdown: str) -> None:
-        """Write the comparison itself: ``compare.json`` and ``compare.md``."""
+    def finish(self, comparison: Comparison, markdown: str, page: str) -> None:
+        """Write the comparison itself: ``compare.json``, ``compare.md`` and ``compare.html``."""
         text = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False)
         write_text(self.folder / "compare.json", text)
         write_text(self.folder / "compare.md", markdown)
+        write_text(self.folder / "compare.html", page)
 
     def _path(self, name: str, key: dict[str, Any]) -> Path:
         described = json.dumps({**key, "schema": SCHEMA}, sort_keys=True)

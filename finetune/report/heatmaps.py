@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from finetune.runs.predictor import Predictor
+    from zoo.backbone import Backbone
+    from zoo.engines.maps import PositionMaps
+    from zoo.engines.taps import FeatureTap
 
-__all__ = ["HeatMaps", "heat_maps", "overlay"]
+__all__ = ["HeatMaps", "contributions", "heat_maps", "overlay", "position_maps"]
 
 #: Pixels a side of a map in the page, and its quality as a JPEG.
 SIDE, QUALITY = 176, 78
@@ -100,16 +103,43 @@ def contributions(
         Whether the mean over the positions is the score, up to a constant that is the same for all images.
     """
     from finetune.heads.linear import Linear
-    from zoo.engines.maps import PositionMaps
 
     space: Any = predictor.space
-    layers = PositionMaps(space.backbone, tuple(space.taps.values()), pixels)
+    layers = position_maps(space.backbone, tuple(space.taps.values()), pixels)
     weights = predictor.head.gradient(layers.features, classes)
     parts = layers.contributions(weights)
     total = parts[0] if len(parts) == 1 else sum(_resized(part) for part in parts)
     expected, got = (layers.features * weights).sum(axis=1), total.mean(axis=(1, 2))
     near = np.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=1e-6)))
     return total, near and isinstance(predictor.head, Linear)
+
+
+def position_maps(backbone: Backbone, taps: Sequence[FeatureTap], pixels: NDArray[np.uint8]) -> PositionMaps:
+    """Run a network on a few images, in one batch.
+
+    OpenVINO runs it, if the network was converted for it before and its features are only averages or maxima
+    of layers: then neither torch nor timm need be imported, which takes seconds. Otherwise torch does.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    taps : sequence of FeatureTap
+        What the features consist of, in their order.
+    pixels : (n, height, width, 3) uint8 array
+        Images as the network expects them.
+    """
+    from zoo.engines.contract import installed
+    from zoo.engines.maps import PlainMaps
+
+    if installed("openvino"):
+        from zoo.engines.openvino_engine import pooled_layers
+
+        found = pooled_layers(backbone, taps, pixels)
+        if found is not None:
+            return PlainMaps(*found)
+    from zoo.engines.torch_maps import TorchMaps
+
+    return TorchMaps(backbone, taps, pixels)
 
 
 def overlay(pixels: NDArray[np.uint8], contributions: NDArray[np.floating[Any]]) -> str:

@@ -12,46 +12,31 @@ over the channels and multiplied by the number of positions:
   visual explanations from deep networks via gradient-based localization", ICCV), an approximation.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from zoo.backbone import Backbone
-from zoo.engines.graph import Graph, outputs_of, pooled
-from zoo.engines.taps import FeatureTap
+__all__ = ["PlainMaps", "PositionMaps"]
 
-__all__ = ["PositionMaps"]
+Array = NDArray[np.floating[Any]]
 
 
-class PositionMaps:
-    """The layers that some taps pool, for a few images, in one pass of the network.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    taps : sequence of FeatureTap
-        What the features consist of, in their order.
-    pixels : (n, height, width, 3) uint8 array
-        Images as the network expects them.
+class PositionMaps(ABC):
+    """The layers that some taps pool, for a few images.
 
     Attributes
     ----------
     features : (n, d) float32 array
+        The layers pooled, side by side.
     """
 
-    def __init__(self, backbone: Backbone, taps: Sequence[FeatureTap], pixels: NDArray[np.uint8]) -> None:
-        graph = Graph(backbone, taps).eval()
-        self._taps, self._head = tuple(taps), graph.network.forward_head
-        names = {tap.stage.name for tap in taps if tap.stage}
-        with torch.inference_mode(False), torch.no_grad(), outputs_of(graph.network, names) as outputs:
-            last = graph.network.forward_features(graph.normalised(torch.from_numpy(pixels)))
-        self._layers = [outputs[tap.stage.name] if tap.stage else last for tap in taps]
-        with torch.no_grad():
-            self.features: NDArray[np.float32] = torch.cat(self._pooled(self._layers), dim=1).numpy()
+    features: NDArray[np.float32]
 
-    def contributions(self, weights: NDArray[np.floating]) -> list[NDArray[np.float32]]:
+    @abstractmethod
+    def contributions(self, weights: Array) -> list[NDArray[np.float32]]:
         """Return each position's contribution, (n, h, w) for each tap.
 
         Parameters
@@ -59,26 +44,46 @@ class PositionMaps:
         weights : (n, d) array
             How each image's score changes with its features.
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            layers = [layer.detach().requires_grad_() for layer in self._layers]
-            score = torch.cat(self._pooled(layers), dim=1) * torch.from_numpy(weights.astype(np.float32))
-            slopes = torch.autograd.grad(score.sum(), layers)
-        found = []
-        for tap, layer, slope in zip(self._taps, self._layers, slopes, strict=True):
-            channels = _channels_axis(layer, tap.stage.channels if tap.stage else None)
-            product = (layer * slope).sum(dim=channels)
-            found.append((product * product[0].numel()).numpy())
-        return found
 
-    def _pooled(self, layers: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+
+class PlainMaps(PositionMaps):
+    """Layers of which averages and maxima are taken, and nothing else: without torch.
+
+    Parameters
+    ----------
+    layers : sequence of (n, c, h, w) arrays
+    pools : sequence of str
+        ``avg`` or ``max``, one for each layer.
+    """
+
+    def __init__(self, layers: Sequence[NDArray[np.float32]], pools: Sequence[str]) -> None:
+        self._layers, self._pools = layers, pools
+        pooled = [
+            layer.mean(axis=(2, 3)) if pool == "avg" else layer.max(axis=(2, 3))
+            for layer, pool in zip(layers, pools, strict=True)
+        ]
+        self._ends = np.cumsum([part.shape[1] for part in pooled])[:-1].tolist()
+        self.features = np.concatenate(pooled, axis=1)
+
+    def contributions(self, weights: Array) -> list[NDArray[np.float32]]:
+        """Return each position's contribution, (n, h, w) for each tap."""
+        parts = np.split(np.asarray(weights, np.float32), self._ends, axis=1)
         return [
-            pooled(layer, tap.stage.channels, tap.pool) if tap.stage else self._head(layer).float()
-            for tap, layer in zip(self._taps, layers, strict=True)
+            _of_averages(layer, part) if pool == "avg" else _of_maxima(layer, part)
+            for layer, part, pool in zip(self._layers, parts, self._pools, strict=True)
         ]
 
 
-def _channels_axis(layer: torch.Tensor, channels: int | None) -> int:
-    """Where a layer's channels are: second, or last where the network works that way."""
-    if channels is None:  # the last layer has many more channels than positions a side
-        return 1 if layer.shape[1] > layer.shape[3] else 3
-    return 1 if layer.shape[1] == channels else 3
+def _of_averages(layer: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    n, channels, height, width = layer.shape
+    return np.asarray((weights[:, None] @ layer.reshape(n, channels, -1)).reshape(n, height, width))
+
+
+def _of_maxima(layer: NDArray[np.float32], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    n, channels, height, width = layer.shape
+    flat = layer.reshape(n, channels, -1)
+    places = flat.argmax(axis=2)
+    found = np.zeros((n, height * width), np.float32)
+    values = weights * np.take_along_axis(flat, places[:, :, None], axis=2)[:, :, 0]
+    np.add.at(found, (np.arange(n)[:, None], places), values)
+    return (found * np.float32(height * width)).reshape(n, height, width)
