@@ -38,14 +38,17 @@ __all__ = [
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-WIDTH, HEIGHT = 440, 270
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 44, 44
+WIDTH, HEIGHT = 400, 256
+LEFT, RIGHT, TOP, BOTTOM = 50, 20, 44, 44
 
 #: Height of the counts below a calibration curve.
 COUNTS = 64
 
+#: Letters of a bar's label that leave room for its value.
+LETTERS = 40
+
 #: Height of a map of images.
-SQUARE = 380
+SQUARE = 360
 
 #: Colours and shapes of classes: the first 8 differ in colour, the first 48 in colour or shape.
 COLOURS, SHAPES = 8, 6
@@ -317,7 +320,7 @@ def bar_chart(bars: Sequence[Bar], x: Axis, title: str) -> str:
         kind = "wrong" if bar.highlighted else "right"
         start, end = across(0.0), across(bar.value)
         value = f"{bar.value:.1%}" if x.percent else f"{bar.value:.4g}"
-        label = bar.label if len(bar.label) <= 40 else bar.label[:39] + "…"
+        label = bar.label if len(bar.label) <= LETTERS else bar.label[: LETTERS - 1] + "…"
         parts.append(_text(left, y + 13, label, kind="strong"))
         parts.append(_text(WIDTH - RIGHT, y + 13, f"{value}{bar.note and '  '}{bar.note}", "end"))
         parts.append(
@@ -352,14 +355,18 @@ def calibration_chart(bins: Sequence[Bin], title: str) -> str:
         place, middle = across(one.probability), (across(one.start) + across(one.end)) / 2
         tall, wide = (COUNTS - 26) * one.n / most, across(one.end) - across(one.start) - 4
         parts.append(_line("error", place, up(one.low), place, up(one.high)))
-        parts.append(_mark("dot", place, up(one.accuracy), words))
+        radius = 2.5 + 4 * math.sqrt(one.n / most)  # few images count for little
+        parts.append(
+            f'<circle class="mark dot" cx="{place}" cy="{up(one.accuracy)}" r="{radius:.1f}">'
+            f"{_title(words)}</circle>"
+        )
         parts.append(
             f'<rect class="right" x="{middle - wide / 2:.1f}" y="{ground - tall:.1f}" '
             f'width="{wide:.1f}" height="{tall:.1f}"/>'
         )
         parts.append(_text(middle, ground - tall - 4, str(one.n), "middle"))
     path = " ".join(f"{across(one.probability)},{up(one.accuracy)}" for one in bins)
-    parts.append(f'<polyline class="trace" points="{path}"/>')
+    parts.append(f'<polyline class="trace faint" points="{path}"/>')
     return _svg(parts, title, WIDTH, HEIGHT + COUNTS)
 
 
@@ -598,7 +605,7 @@ def _bottom_axis(across: _Scale, label: str, height: int = HEIGHT, left: float =
     parts = []
     for at, tick in across.ticks:
         parts.append(_line("grid", at, height - BOTTOM, at, height - BOTTOM + 5))
-        inside = min(max(at, 4 + 3.5 * len(tick)), WIDTH - 3.5 * len(tick))
+        inside = min(max(at, 2 + 4 * len(tick)), WIDTH - 2 - 4 * len(tick))
         parts.append(_text(inside, height - BOTTOM + 20, tick, "middle"))
     return [*parts, _text((left + WIDTH - RIGHT) / 2, height - 6, label, "middle")]
 

@@ -115,7 +115,9 @@ class FeatureMap:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             points = tuple(MapPoint(*point) for point in record.pop("points"))
-            return cls(**record, points=points)
+            explained = record.pop("explained")
+            shares = None if explained is None else (float(explained[0]), float(explained[1]))
+            return cls(**record, explained=shares, points=points)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -234,10 +236,13 @@ def _principal(
     from sklearn.decomposition import PCA
 
     possible = min(n, Z.shape[1], int(train.sum()))
-    pca = PCA(possible, svd_solver="randomized", random_state=seed).fit(Z[train])
     missing = max(0, 2 - possible)
+    total = float(Z[train].var(axis=0, ddof=1).sum())
+    if total == 0:  # all images are alike
+        return np.zeros((len(Z), n)), np.zeros(n)
+    pca = PCA(possible, svd_solver="randomized", random_state=seed).fit(Z[train])
     places = np.pad(pca.transform(Z), ((0, 0), (0, missing)))
-    return places, np.pad(np.nan_to_num(pca.explained_variance_ratio_), (0, missing))
+    return places, np.pad(pca.explained_variance_ / total, (0, missing))
 
 
 def _tsne(places: NDArray[Any], seed: int) -> NDArray[Any]:

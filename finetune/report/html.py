@@ -16,7 +16,7 @@ from finetune.report.images import shown_images
 from finetune.report.map_section import map_section
 from finetune.report.pages import TEMPLATES, percent, render
 from finetune.report.sections import Section
-from finetune.report.summary import next_steps, trust_points
+from finetune.report.summary import checked, next_steps, trust_points
 from finetune.runs import Run, read_metrics, read_predictions
 
 __all__ = ["TEMPLATES", "write_report"]
@@ -56,6 +56,7 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
         "run": run,
         "percent": percent,
         "trust": trust_points(run),
+        "checked": checked(run),
         "steps": next_steps(run),
         "sections": sections,
         "accuracies": _accuracies(run),
@@ -98,8 +99,8 @@ def _accuracies(run: Run) -> str:
     bars = [Bar("this model", test.accuracy, *test.ci95)]
     if test.without_copies is not None:
         rest = test.without_copies
-        bars.append(Bar("the same, without copies of training images", rest.accuracy, *rest.ci95))
+        bars.append(Bar("without copies of training images", rest.accuracy, *rest.ci95))
     if raw is not None:
-        bars.append(Bar("without the CNN: linear, on 32 x 32 pixels", raw))
+        bars.append(Bar("no CNN: linear, on 32 x 32 pixels", raw))
     bars.append(Bar("majority class", run.reference.majority_accuracy))
     return bar_chart(bars, Axis("accuracy", percent=True, high=1.0), "Accuracy, beside what needs no CNN")

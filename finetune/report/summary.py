@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from finetune.report.classes import confusions
 from finetune.runs import Run
 
-__all__ = ["Step", "next_steps", "trust_points"]
+__all__ = ["Step", "checked", "next_steps", "trust_points"]
 
 #: An interval wider than this share says little about a classifier.
 WIDE = 0.10
 
 #: Training images of a class below which it is said to have few.
 FEW = 10
+
+#: P-value of a contradiction from which on cross-validation and held-out images are said to agree.
+AGREES = 0.05
 
 #: Share of all mistakes from which on one pair of classes is worth naming.
 NOTABLE = 0.3
@@ -75,6 +78,25 @@ def _few_images(run: Run) -> list[str]:
         have = "class has" if len(unseen) == 1 else "classes have"
         points.append(f"{len(unseen):,} {have} no held-out image, so nothing is known: {_listed(unseen)}.")
     return points
+
+
+def checked(run: Run) -> list[str]:
+    """Return what was looked for and not found, so that nobody has to wonder."""
+    found = []
+    if run.data.copies is not None and not run.data.copies.held_out_with_copy:
+        found.append("No held-out image has a copy in training.")
+    if run.shift is not None and not run.shift.differs:
+        found.append(
+            f"Training and held-out images are of one kind, as far as a classifier can tell (AUC "
+            f"{run.shift.auc:.2f}, p = {run.shift.p_value:.2g})."
+        )
+    if run.contradiction is not None and run.contradiction.p_value >= AGREES:
+        cv = run.test.accuracy + run.contradiction.difference
+        found.append(
+            f"Cross-validated accuracy ({cv:.1%}) and held-out accuracy differ by no more than chance "
+            f"(p = {run.contradiction.p_value:.2g})."
+        )
+    return found
 
 
 def next_steps(run: Run) -> list[Step]:

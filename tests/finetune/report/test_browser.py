@@ -55,7 +55,7 @@ def test_a_page_is_whole_alone_and_fits(browser, pages, name):
         with opened(browser, pages[name], width) as found:
             assert found.console == []
             assert found.requests == []
-            headings = found.page.locator("h2").all_inner_texts()
+            headings = found.page.locator("h2, h3").all_inner_texts()
             missing = [part for part in PARTS[name] if not any(h.startswith(part) for h in headings)]
             assert not missing
             assert found.overflowing() == []
@@ -116,7 +116,7 @@ def test_the_arrow_keys_move_over_the_map(browser, pages):
 
 def test_all_but_the_map_pictures_is_there_without_scripts(browser, pages):
     with opened(browser, pages["probe"], java_script_enabled=False) as found:
-        headings = found.page.locator("h2").all_inner_texts()
+        headings = found.page.locator("h2, h3").all_inner_texts()
         assert "Map of the features" in headings
         assert found.page.locator(".map [data-i]").count() == 40
         assert found.page.locator(".tip").is_hidden()
