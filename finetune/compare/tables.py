@@ -88,7 +88,7 @@ def to_markdown(found: Comparison) -> str:
         f"{found.data}: {found.n_train} training and {found.n_test} held-out images "
         f"of {found.n_classes} classes, split {found.split}, seed {found.seed}."
     )
-    return "\n\n".join([table, found.verdict, *notes, f"Advice: {found.advice}", about]) + "\n"
+    return "\n\n".join([table, found.verdict, *remarks, f"Advice: {found.advice}", about]) + "\n"
 
 
 def to_csv(found: Comparison) -> str:
