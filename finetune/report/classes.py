@@ -73,7 +73,7 @@ def class_chart(rows: Sequence[ClassRow]) -> str:
         for row in rows[:MOST]
         if (support := row.scores.support)
     ]
-    axis = Axis("recall (bar, 95% interval) and precision (diamond)", percent=True, high=1.0)
+    axis = Axis("recall with its 95% interval, precision (diamond)", percent=True, high=1.0)
     return bar_chart(bars, axis, "Recall and precision of each class; the table has the numbers")
 
 
