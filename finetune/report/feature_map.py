@@ -43,7 +43,7 @@ FIRST_COMPONENTS = 30
 #: As the heads do: a feature that hardly ever fires must not decide a place by itself.
 SMALLEST_SCALE = 0.3
 
-#: Deviations that a feature counts for at most. Otherwise a few images that are unlike all others take the map
+#: Deviations that a feature counts for at most. Otherwise a few images unlike all others take the map
 #: for themselves: of 2,000 images of hand signs, the middle nine tenths are then on a fifth of its area, and
 #: with this limit on a half.
 FURTHEST = 3.0
