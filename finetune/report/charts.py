@@ -658,6 +658,6 @@ def _number(value: float, axis: Axis) -> str:
         exponent = round(math.log10(value))
         return f"{value:g}" if exponent in (0, 1) else "10" + str(exponent).translate(_SUPERSCRIPT)
     if 0 < abs(value) < 1e-3:  # 5e-4 takes less room than 0.0005
-        mantissa, _, exponent = f"{value:e}".partition("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
+        mantissa, _, power = f"{value:e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
     return f"{value:g}"

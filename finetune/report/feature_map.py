@@ -228,7 +228,8 @@ def coordinates(
         explained = (float(shares[0]), float(shares[1])) if layout == "pca" else None
         places = _tsne(places, seed) if layout == "tsne" else places
     digits = 3 - math.floor(math.log10(float(np.abs(places).max()) or 1.0))
-    return np.round(places.astype(np.float64), digits), explained
+    rounded: NDArray[np.float64] = np.round(places.astype(np.float64), digits)
+    return rounded, explained
 
 
 def _some(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def contributions(
     layers = position_maps(space.backbone, tuple(space.taps.values()), pixels)
     weights = predictor.head.gradient(layers.features, classes)
     parts = layers.contributions(weights)
-    total = parts[0] if len(parts) == 1 else sum(_resized(part) for part in parts)
+    total = parts[0] if len(parts) == 1 else np.sum([_resized(part) for part in parts], axis=0)
     expected, got = (layers.features * weights).sum(axis=1), total.mean(axis=(1, 2))
     near = np.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=1e-6)))
     return total, near and isinstance(predictor.head, Linear)
