@@ -94,7 +94,7 @@ def _pairs(tested: list[Pair]) -> list[Section]:
         [
             f"{pair.a} and {pair.b}",
             f"{pair.held_out.only_a} : {pair.held_out.only_b}",
-            f"{pair.held_out.p_holm:.2g}",
+            "< 0.001" if pair.held_out.p_holm < 0.001 else f"{pair.held_out.p_holm:.3f}",
             _difference(pair),
             "different" if pair.different else "not shown to differ",
         ]
