@@ -61,6 +61,10 @@ class Request:
     copies : str
         What becomes of images that show one thing, as for
         :func:`finetune.data.copies.grouping.apply_copies`.
+    view : str
+        Which part of each image is the network's input, as for :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str
+        ``mirror`` for features that are the mean over an image and its mirror image; or ``none``.
 
     Raises
     ------
@@ -79,6 +83,8 @@ class Request:
     labels: str = "top"
     keep_masks: bool = False
     copies: str = "group"
+    view: str = "crop"
+    tta: str = "none"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -87,6 +93,10 @@ class Request:
             raise DataError(f"--folds is {self.n_folds}, which is too few.", "Give 2 or more.")
         if self.copies not in ("group", "drop", "ignore"):
             raise DataError(f"--copies is {self.copies!r}.", "Give one of group, drop, ignore.")
+        for name, known in (("view", ("crop", "whole")), ("tta", ("none", "mirror"))):
+            if getattr(self, name) not in known:
+                problem = f"--{name} is {getattr(self, name)!r}."
+                raise DataError(problem, f"Give one of {', '.join(known)}.")
         if self.labels not in LABELS:
             raise DataError(f"--labels is {self.labels!r}.", f"Give one of {', '.join(LABELS)}.")
 
@@ -100,6 +110,8 @@ class Request:
         words += [] if self.labels == "top" else ["--labels", self.labels]
         words += ["--keep-masks"] if self.keep_masks else []
         words += [] if self.copies == "group" else ["--copies", self.copies]
+        words += [] if self.view == "crop" else ["--view", self.view]
+        words += [] if self.tta == "none" else ["--tta", self.tta]
         words += [] if self.engine == "auto" else ["--engine", self.engine]
         words += [] if self.precision == "fp32" else ["--precision", self.precision]
         return words
@@ -123,6 +135,9 @@ class Experiment:
     matrices : dict of str to (n, d) float32 array
         Features by the network's name; ``pixels``: colours on 32 x 32 pixels, from 0 to 1; ``statistics``: as
         :class:`finetune.data.statistics.ImageStatistics` computes them.
+    stages : dict of str to (n, D) float32 array
+        Last features and beside them the average and maximum of every stage, by the network's name; empty
+        where nothing needs them.
     copies : Grouped
         Which images show one thing.
     split : Split
@@ -144,6 +159,7 @@ class Experiment:
     backbones: tuple[Backbone, ...]
     spaces: tuple[BackboneSpace, ...]
     matrices: dict[str, NDArray[np.float32]]
+    stages: dict[str, NDArray[np.float32]]
     copies: Grouped
     split: Split
     folds: Folds
@@ -158,13 +174,23 @@ class Experiment:
 
     def inputs(self, method: Method, backbone: Backbone | None = None) -> NDArray[np.float32]:
         """Return what a method works on, of all images: a network's features, or pixels."""
-        return self.matrices["pixels" if method.inputs == "pixels" else (backbone or self.backbone).name]
+        if method.inputs == "pixels":
+            return self.matrices["pixels"]
+        return (self.stages if method.features == "stages" else self.matrices)[
+            (backbone or self.backbone).name
+        ]
 
-    def images(self, X: NDArray[np.float32], rows: NDArray[np.int64]) -> Images:
-        """Return some of the images, with their rows of `X`."""
+    def identity(self, method: Method, backbone: Backbone) -> dict[str, Any]:
+        """Return what the features that a method works on depend on besides the images."""
+        space = next(space for space in self.spaces if space.backbone is backbone)
+        identity = space.identity if method.features == "stages" else space.blocks[0][0]
+        return identity if self.request.tta == "none" else {**identity, "tta": self.request.tta}
+
+    def images(self, X: NDArray[np.float32], rows: NDArray[np.int64], n_last: int | None = None) -> Images:
+        """Return some of the images, with their rows of `X`, of which `n_last` columns are last features."""
         dataset = self.dataset
         groups = None if dataset.groups is None else dataset.groups[rows]
-        return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows], groups)
+        return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows], groups, n_last)
 
     def task(self, method: Method, backbone: Backbone | None = None, **settings: Any) -> Task:
         """Return the training images with their folds, as a method is given them.
@@ -181,15 +207,20 @@ class Experiment:
             "seed": self.request.seed,
             "engine": self.request.engine,
             "precision": self.request.precision,
+            "tta": self.request.tta,
             "log": self.log,
             **settings,
         }
-        train = self.images(self.inputs(method, backbone), self.split.train)
+        train = self._images(method, backbone, self.split.train)
         return Task(train, self.folds, self.dataset.classes, **settings)
 
     def held_out(self, method: Method, backbone: Backbone | None = None) -> Images:
         """Return the held-out images, to be evaluated once."""
-        return self.images(self.inputs(method, backbone), self.split.test)
+        return self._images(method, backbone, self.split.test)
+
+    def _images(self, method: Method, backbone: Backbone | None, rows: NDArray[np.int64]) -> Images:
+        n_last = (backbone or self.backbone).num_features if method.features == "stages" else None
+        return self.images(self.inputs(method, backbone), rows, n_last)
 
     def repeated_folds(self, repeats: int) -> Folds:
         """Return folds of the training images, repeated with other draws; the first are `folds`."""
@@ -207,6 +238,7 @@ def prepare(
     log: Callable[[str], None] | None = None,
     more_spaces: Sequence[Space] = (),
     backbones: Sequence[Backbone] | None = None,
+    methods: Sequence[Method] = (),
     leader_first: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Experiment:
     """Read, extract, drop what cannot be read, group, split, fold.
@@ -222,6 +254,8 @@ def prepare(
         What else to compute of each image in the same pass; goes into `matrices` by the name of its class.
     backbones : sequence of Backbone, optional
         The request's networks, where they are loaded already.
+    methods : sequence of Method, optional
+        What will be given tasks: where one of them reads the features of all stages, they are computed too.
     leader_first : callable, optional
         Makes a context in which, of several processes, the first one extracts before the others.
 
@@ -237,18 +271,25 @@ def prepare(
     from finetune.data.statistics import ImageStatistics
     from zoo.backbone import load
     from zoo.features.fill import compute
+    from zoo.features.mirror import Mirrored
     from zoo.features.spaces import BackboneSpace, RawPixels
 
     log = log or (lambda line: None)
     clock = Clock()
+    _check_tta(request, methods)
+    features = "stages" if any(method.features == "stages" for method in methods) else "last"
     with clock.phase("data"):
         dataset = _read(request)
     with clock.phase("model"):
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
+        if request.view != "crop":
+            loaded = tuple(backbone.with_view(request.view) for backbone in loaded)
     with clock.phase("features"), leader_first():
-        spaces = tuple(BackboneSpace(b, request.engine, request.precision, log) for b in loaded)
-        found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces])
+        spaces = tuple(BackboneSpace(b, request.engine, request.precision, log, features) for b in loaded)
+        mirrored = [Mirrored(space) for space in spaces] if request.tta == "mirror" else []
+        found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces, *mirrored])
     names = [*(b.name for b in loaded), "pixels", "statistics", *(type(s).__name__ for s in more_spaces)]
+    names += [_mirrored(backbone) for backbone, _ in zip(loaded, mirrored, strict=False)]
     matrices = dict(zip(names, found.matrices, strict=True))
     dataset = _readable(dataset, found.skipped, request.strict)
     dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
@@ -258,7 +299,9 @@ def prepare(
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
     with clock.phase("copies"), leader_first():
-        alike = find_copies(dataset.paths, digests, matrices[names[0]], matrices["pixels"])
+        # By the image's own features, so that --tta changes no group.
+        own_features = matrices[names[0]][:, : loaded[0].num_features]
+        alike = find_copies(dataset.paths, digests, own_features, matrices["pixels"])
     grouped = apply_copies(dataset, alike, request.copies)
     # Where the data bring their split, a copy on both sides of it is no fault of the user's own groups.
     own = dataset.subset(grouped.kept).groups
@@ -266,13 +309,15 @@ def prepare(
     for notice in dataset.notices:
         log(notice.message)
     split, dealt = _split(dataset, own, request)
+    matrices, stages = _features(_rows(matrices, kept), loaded, features)
     return Experiment(
         request=request,
         dataset=dataset,
         digests=[digests[i] for i in kept],
         backbones=loaded,
         spaces=spaces,
-        matrices=_rows(matrices, kept),
+        matrices=matrices,
+        stages=stages,
         copies=grouped,
         split=split,
         folds=dealt,
@@ -287,6 +332,40 @@ def _rows(
 ) -> dict[str, NDArray[np.float32]]:
     """Return some rows of each matrix; nothing is copied where all are kept, in their order, as mostly."""
     return {name: X if len(kept) == len(X) else X[kept] for name, X in matrices.items()}
+
+
+def _features(
+    matrices: dict[str, NDArray[np.float32]], backbones: Sequence[Backbone], features: str
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return the matrices with the networks' last features only, and all stages' where they were read.
+
+    Features of mirror images are averaged with the others.
+    """
+    from zoo.features.mirror import averaged
+
+    stages = {}
+    for backbone in backbones:
+        if (mirrored := matrices.pop(_mirrored(backbone), None)) is not None:
+            matrices[backbone.name] = averaged(matrices[backbone.name], mirrored)
+        if features == "stages":
+            stages[backbone.name] = matrices[backbone.name]
+            matrices[backbone.name] = stages[backbone.name][:, : backbone.num_features]
+    return matrices, stages
+
+
+def _mirrored(backbone: Backbone) -> str:
+    """Name the matrix of a network's features of mirror images."""
+    return f"{backbone.name} of mirror images"
+
+
+def _check_tta(request: Request, methods: Sequence[Method]) -> None:
+    """Refuse to average features where a method trains what computes them."""
+    for method in methods:
+        if request.tta != "none" and method.trains_network:
+            raise DataError(
+                f"{method.name} trains the network; --tta {request.tta} averages features of a frozen one.",
+                "Leave out --tta, or use another --strategy, such as probe.",
+            )
 
 
 def _read(request: Request) -> Dataset:

@@ -17,7 +17,7 @@ from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_
 from finetune.method import Fitted, Method
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
-from finetune.report import write_report
+from finetune.report import write_map, write_report
 from finetune.runs import (
     DataCopies,
     DataNotice,
@@ -32,6 +32,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
+from finetune.runs.readme import write_readme
 from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
@@ -60,6 +61,8 @@ def fit(
     labels: str = "top",
     keep_masks: bool = False,
     copies: str = "group",
+    view: str = "crop",
+    tta: str = "none",
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -94,6 +97,10 @@ def fit(
         Keep images that are masks of photographs beside them.
     copies : str, optional
         As in :func:`finetune.data.copies.grouping.apply_copies`.
+    view : str, optional
+        What the network sees of an image, as in :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str, optional
+        ``mirror`` for features that are the mean over an image and its mirror image.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -134,6 +141,8 @@ def fit(
             labels=labels,
             keep_masks=keep_masks,
             copies=copies,
+            view=view,
+            tta=tta,
         ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
@@ -266,7 +275,13 @@ def _run(
     """Do what is requested, in the folder."""
     clock, team, method = Clock(), _Team(), request.method()
     registry = _registry(request.registry)
-    experiment = prepare(request.experiment, registry=registry, log=log, leader_first=team.leader_first)
+    experiment = prepare(
+        request.experiment,
+        registry=registry,
+        log=log,
+        methods=[method],
+        leader_first=team.leader_first,
+    )
     backbone = None if method.inputs == "pixels" else experiment.backbone
     data = _data_record(experiment)
     if unfinished is not None:
@@ -280,6 +295,7 @@ def _run(
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
+        write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
     run = Run(
@@ -295,6 +311,8 @@ def _run(
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
+        view=request.experiment.view,
+        tta=request.experiment.tta,
         seed=request.experiment.seed,
         command=request.command(),
         path=folder.path,
@@ -302,30 +320,11 @@ def _run(
     )
     if request.report:
         with clock.phase("report"):
-            _write_map(folder.work, experiment, method)
+            write_map(folder.work, experiment, fitted, experiment.backbone)
             write_report(run, folder.work)
         run = run.model_copy(update={"seconds": {**experiment.seconds, **clock.seconds()}})
     folder.write(run)
     return run
-
-
-def _write_map(folder: Path, experiment: Experiment, method: Method) -> None:
-    """Write the map of what the method works on."""
-    from finetune.data.statistics import column
-    from finetune.report.feature_map import feature_map, picture_sheet
-
-    dataset, matrices = experiment.dataset, experiment.matrices
-    pixels = method.inputs == "pixels"
-    found, rows = feature_map(
-        experiment.inputs(method),
-        dataset.names,
-        dataset.labels,
-        experiment.split.test,
-        "32 x 32 pixels" if pixels else f"features of {experiment.backbone.name}, as pretrained",
-        seed=experiment.request.seed,
-    )
-    sizes = (column(matrices["statistics"][rows], side) for side in ("width", "height"))
-    found.save(folder, picture_sheet(matrices["pixels"][rows], *sizes))
 
 
 def _copies_record(experiment: Experiment, found: Assessment) -> DataCopies:

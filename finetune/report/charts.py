@@ -50,6 +50,9 @@ LETTERS = 40
 #: Height of a map of images.
 SQUARE = 360
 
+#: Images from which on a map has smaller marks.
+CROWD = 600
+
 #: Colours and shapes of classes: the first 8 differ in colour, the first 48 in colour or shape.
 COLOURS, SHAPES = 8, 6
 
@@ -387,11 +390,12 @@ def scatter(
         As for :func:`chart`.
     """
     place = _plane([(dot.x, dot.y) for dot in dots])
+    small, large = (3.2, 4.2) if len(dots) < CROWD else (2.3, 3.2)
     parts = []
     for i, dot in enumerate(dots):
         x, y = place(dot.x, dot.y)
         kind = f"dot{dot.kind % COLOURS}{' held' if dot.held_out else ''}"
-        shape = _shape(dot.kind, x, y, 4.2 if dot.held_out else 3.2)
+        shape = _shape(dot.kind, x, y, large if dot.held_out else small)
         parts.append(f'<path class="{kind}" d="{shape}" data-i="{i}" data-n="{escape(dot.name)}"/>')
         if dot.wrong:
             parts.append(f'<circle class="around" cx="{x}" cy="{y}" r="8"/>')

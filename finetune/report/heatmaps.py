@@ -75,7 +75,7 @@ def heat_maps(predictor: Predictor, images: Sequence[Path], classes: NDArray[np.
     from zoo.features.spaces import BackboneSpace, prepared
     from zoo.images.decode import EncodedImage, read_file
 
-    space = predictor.space
+    space = predictor.spaces[0]
     if not isinstance(space, BackboneSpace) or not images:
         return None
     pixels = np.stack([prepared(space, EncodedImage(read_file(path), str(path))) for path in images])
@@ -104,12 +104,18 @@ def contributions(
     """
     from finetune.heads.linear import Linear
 
-    space: Any = predictor.space
-    layers = position_maps(space.backbone, tuple(space.taps.values()), pixels)
-    weights = predictor.head.gradient(layers.features, classes)
-    parts = layers.contributions(weights)
+    space: Any = predictor.spaces[0]
+    mirrored = len(predictor.spaces) > 1  # the head reads the mean of an image and its mirror image
+    seen = np.concatenate([pixels, pixels[:, :, ::-1]]) if mirrored else pixels
+    layers = position_maps(space.backbone, tuple(space.taps.values()), seen)
+    X = layers.features.reshape(-1, len(pixels), layers.features.shape[1]).mean(axis=0)
+    weights = predictor.head.gradient(X, classes)
+    parts = layers.contributions(np.tile(weights, (len(seen) // len(pixels), 1)))
     total = parts[0] if len(parts) == 1 else np.sum([_resized(part) for part in parts], axis=0)
-    expected, got = (layers.features * weights).sum(axis=1), total.mean(axis=(1, 2))
+    if mirrored:
+        there, back = np.split(total, 2)
+        total = (there + back[:, :, ::-1]) / 2
+    expected, got = (X * weights).sum(axis=1), total.mean(axis=(1, 2))
     near = np.allclose(got, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max(initial=1e-6)))
     return total, near and isinstance(predictor.head, Linear)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from finetune.errors import RunError
 from finetune.report import classes
 from finetune.report.calibration import calibration_curve
 from finetune.report.charts import Axis, Bar, bar_chart
@@ -18,6 +19,7 @@ from finetune.report.pages import TEMPLATES, percent, render
 from finetune.report.sections import Section
 from finetune.report.summary import checked, next_steps, trust_points
 from finetune.runs import Run, read_metrics, read_predictions
+from zoo.writing import write_text
 
 __all__ = ["TEMPLATES", "write_report"]
 
@@ -46,7 +48,7 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
     Raises
     ------
     RunError
-        Where one of these files is damaged.
+        Where one of these files is damaged, or the page cannot be written.
     """
     folder = Path(folder)
     predictions = read_predictions(folder) if (folder / "predictions.csv").exists() else []
@@ -79,7 +81,13 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
         "chosen": _chosen(run),
     }
     path = folder / "report.html"
-    path.write_text(render("report.html.j2", values), encoding="utf-8")
+    page = render("report.html.j2", values)
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}).", "Free some space there."
+        ) from error
     return path
 
 

@@ -18,6 +18,7 @@ from finetune.runs.saved import load_head
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
 from zoo.features.fill import compute
+from zoo.features.mirror import Mirrored, averaged
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
 from zoo.images.decode import UnreadableImage
 
@@ -33,7 +34,7 @@ class Predictions:
     paths : list of Path
         The n images that could be read, in the order given.
     features : (n, d) array
-        What the head was given.
+        The network's last features, or what else a head without a network was given.
     scores : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array
@@ -64,10 +65,6 @@ class Predictor:
     run : Run
     classes : tuple of str
         Class names, in the order of the outputs.
-    space : Space
-        What turns an image into the head's features.
-    head : Head
-        What turns features into scores.
     """
 
     def __init__(self, run: Run, engine: str = "auto", precision: str = "fp32") -> None:
@@ -75,13 +72,15 @@ class Predictor:
         self.classes = tuple(run.data.classes)
         folder = run.path / "model"
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.space: Space = RawPixels()
+        self._spaces: list[Space] = [RawPixels()]
         backbone: Backbone | None = None
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
-            self.space = BackboneSpace(backbone, engine, precision)
-        self.head: Head = load_head(folder, backbone)
-        outputs = self.head.n_classes
+            features = config.get("features", "last")
+            space = BackboneSpace(backbone, engine, precision, features=features)
+            self._spaces = [space, Mirrored(space)] if config.get("tta") == "mirror" else [space]
+        self._head: Head = load_head(folder, backbone)
+        outputs = self._head.n_classes
         if outputs != len(self.classes):
             raise RunError(
                 f"The model of {run.path} has {outputs} outputs for {len(self.classes)} classes.",
@@ -90,10 +89,12 @@ class Predictor:
 
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
         """Return everything about some images, leaving out those that cannot be read."""
-        found = compute([Path(path) for path in paths], [self.space])
-        X = found.matrices[0]
-        scores = self.head.decision_function(X)
-        return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
+        found = compute([Path(path) for path in paths], self._spaces)
+        X = found.matrices[0] if len(self._spaces) == 1 else averaged(*found.matrices)
+        scores = self._head.decision_function(X)
+        space = self._spaces[0]
+        last = space.split(X)["last"] if isinstance(space, BackboneSpace) else X
+        return Predictions(found.paths, last, scores, softmax(scores), list(found.skipped.values()))
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.
@@ -111,6 +112,16 @@ class Predictor:
     def predict_proba(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
         """Return class probabilities, (n, c); raises as :meth:`decision_function` does."""
         return softmax(self.decision_function(paths))
+
+    @property
+    def spaces(self) -> list[Space]:
+        """What turns an image into the head's features; of two, the mean."""
+        return self._spaces
+
+    @property
+    def head(self) -> Head:
+        """What turns features into scores."""
+        return self._head
 
     def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Return the name of each image's most probable class; raises as :meth:`decision_function` does."""

@@ -25,7 +25,7 @@ class Pixels(RawPixels):
 
     identity = {"features": "pixels"}  # noqa: RUF012
 
-    def __init__(self, backbone, engine, precision, log):
+    def __init__(self, backbone, engine, precision, log, features):
         self.backbone, self.engine, self.precision = backbone, engine, precision
 
 
@@ -73,7 +73,7 @@ def copy_into_val(root, n, class_name="a"):
 @pytest.fixture
 def experiment(monkeypatch):
     monkeypatch.setattr("zoo.features.spaces.BackboneSpace", Pixels)
-    backbone = SimpleNamespace(name="pixel-features")
+    backbone = SimpleNamespace(name="pixel-features", num_features=RawPixels.width)
 
     def make(root, **more):
         return prepare(Request(str(root), (backbone.name,), engine="torch", **more), backbones=[backbone])
@@ -82,7 +82,7 @@ def experiment(monkeypatch):
 
 
 def assessed(found, cv=0.8, held_out=0.8):
-    method = make_method("probe")
+    method = make_method("probe", features="last")
     train, test = found.task(method).train, found.held_out(method)
     return assess(found, Answers(train, cv, held_out), train, test)
 
@@ -115,7 +115,7 @@ def test_the_accuracy_without_copies_leaves_exactly_these_out(experiment, tmp_pa
             copied = np.array([path.name.startswith("copy") for path in images.paths])
             return np.where(copied[:, None], 1, -1) * self.scores(images.labels, 1)
 
-    found, method = experiment(tmp_path), make_method("probe")
+    found, method = experiment(tmp_path), make_method("probe", features="last")
     train, test = found.task(method).train, found.held_out(method)
     result = assess(found, ByHeart(train, 0.8, 0.8), train, test).test
     assert result.accuracy == 10 / 50

@@ -14,7 +14,7 @@ from zoo.engines.int8 import CLOSE_INT8, quantise
 from zoo.engines.machine import has_int8, versions
 from zoo.engines.photographs import calibration_photographs
 from zoo.engines.precisions import CLOSE, cuts, least_cut, measured_cosine
-from zoo.engines.taps import LAST, FeatureTap
+from zoo.engines.taps import FeatureTap, taps_of
 
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
@@ -199,8 +199,10 @@ def _form(backbone: Backbone, taps: Sequence[FeatureTap]) -> tuple[ExportFormat,
     """How a network is converted, and the taps that it is converted with."""
     packages = ("openvino", "torch", "timm")
     form = ExportFormat("openvino", packages, _write, OpenVINOEngine, _failures(), cuts(backbone))
-    # Its last features are measured wherever precision is reduced, whatever else is read.
-    return form, [LAST, *(tap for tap in taps if tap != LAST)]
+    # One network with all that is usually read serves whoever reads a part: the rest is left out when it
+    # is compiled. Its last features are measured wherever precision is reduced.
+    graph = list(taps_of(backbone, "stages").values())
+    return form, graph + [tap for tap in taps if tap not in graph]
 
 
 def _failures() -> tuple[type[Exception], ...]:

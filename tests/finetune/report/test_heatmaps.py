@@ -19,6 +19,7 @@ from finetune.heads.mlp import ACTIVATIONS, MLP
 from finetune.report.heatmaps import contributions, heat_maps, overlay, position_maps
 from zoo.engines import openvino_engine
 from zoo.engines.torch_maps import TorchMaps
+from zoo.features.mirror import Mirrored
 from zoo.features.spaces import BackboneSpace, RawPixels
 
 CLASSES = np.array([2, 0, 1])
@@ -41,7 +42,7 @@ def linear(width, c=3):
 
 def predictor(backbone, features="last", head=None):
     space = BackboneSpace(backbone, "torch", features=features)
-    return SimpleNamespace(space=space, head=head or linear(space.width))
+    return SimpleNamespace(spaces=[space], head=head or linear(space.width))
 
 
 @pytest.mark.parametrize("features", ["last", "stages", ["stages.1:max", "last"]])
@@ -49,10 +50,20 @@ def test_the_mean_of_an_exact_map_is_the_score(zoo, pixels, features):
     made = predictor(zoo("test_resnet"), features)
     maps, exact = contributions(made, pixels, CLASSES)
     assert exact
-    X = TorchMaps(made.space.backbone, tuple(made.space.taps.values()), pixels).features
+    X = TorchMaps(made.spaces[0].backbone, tuple(made.spaces[0].taps.values()), pixels).features
     scores = X @ made.head.W.T
     expected = (scores - scores.mean(axis=1, keepdims=True))[np.arange(3), CLASSES]
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_where_mirror_images_count_too_the_map_is_the_mean_of_both(zoo, pixels):
+    plain = predictor(zoo("test_resnet"))
+    made = SimpleNamespace(spaces=[plain.spaces[0], Mirrored(plain.spaces[0])], head=plain.head)
+    both, exact = contributions(made, pixels, CLASSES)
+    assert exact
+    there, _ = contributions(plain, pixels, CLASSES)
+    back, _ = contributions(plain, np.ascontiguousarray(pixels[:, :, ::-1]), CLASSES)
+    np.testing.assert_allclose(both, (there + back[:, :, ::-1]) / 2, rtol=1e-3, atol=1e-3)
 
 
 def test_features_are_those_that_the_head_is_given(zoo, pixels):
@@ -89,7 +100,7 @@ def test_the_map_moves_with_what_it_shows(zoo):
     taps = tuple(space.taps.values())
     W = TorchMaps(backbone, taps, 255 - grey).features - TorchMaps(backbone, taps, grey).features
     head = Linear(np.concatenate([W, -W]), np.zeros(2, np.float32))
-    maps, _ = contributions(SimpleNamespace(space=space, head=head), halves, np.array([0, 0]))
+    maps, _ = contributions(SimpleNamespace(spaces=[space], head=head), halves, np.array([0, 0]))
     left, right = maps[:, :, : maps.shape[2] // 2].mean((1, 2)), maps[:, :, maps.shape[2] // 2 :].mean((1, 2))
     assert left[0] > right[0]
     assert right[1] > left[1]
@@ -100,7 +111,7 @@ def test_the_converted_network_gives_the_same_maps(zoo, pixels, features):
     pytest.importorskip("openvino")
     backbone = zoo("test_resnet")
     taps = tuple(BackboneSpace(backbone, "torch", features=features).taps.values())
-    openvino_engine.make(backbone, "fp32", taps)
+    openvino_engine.make(backbone, "fp32", taps)  # one converted network for both
     fast, slow = position_maps(backbone, taps, pixels), TorchMaps(backbone, taps, pixels)
     assert type(fast) is not TorchMaps
     np.testing.assert_allclose(fast.features, slow.features, rtol=1e-3, atol=1e-4)
@@ -167,7 +178,7 @@ def test_a_map_of_nothing_is_drawn():
 
 def test_a_classifier_on_pixels_has_no_map(tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
-    made = SimpleNamespace(space=RawPixels(), head=None)
+    made = SimpleNamespace(spaces=[RawPixels()], head=None)
     assert heat_maps(made, [tmp_path / "a.png"], np.array([0])) is None
 
 
