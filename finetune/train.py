@@ -17,7 +17,7 @@ from finetune.hint import hint
 from finetune.method import Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
-from finetune.report import write_report
+from finetune.report import write_map, write_report
 from finetune.runs import (
     Leaderboard,
     MetricsLog,
@@ -61,6 +61,7 @@ def fit(
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
+    report: bool = True,
     **options: Any,
 ) -> Run:
     """Train a classifier on labelled images and evaluate it on images held out.
@@ -102,6 +103,8 @@ def fit(
     search : dict, optional
         Search for the settings that are not given first: ``trials``, ``minutes`` and ``over`` of
         :class:`finetune.search.Search`, or none of them.
+    report : bool, optional
+        Whether to write ``report.html`` and the map of the features.
     **options
         What the strategy's ``Options`` hold.
 
@@ -140,6 +143,7 @@ def fit(
         {name: value for name, value in options.items() if value is not None},
         search,
         None if registry is None else os.fspath(registry),
+        report,
     )
     method = request.method()  # faults are found before any work
     if is_follower():
@@ -208,6 +212,8 @@ class RunRequest:
         Settings of a search, if there is one.
     registry : str or None
         A registry file.
+    report : bool
+        Whether a report is written.
     """
 
     experiment: Request
@@ -215,6 +221,7 @@ class RunRequest:
     options: dict[str, Any]
     search: dict[str, Any] | None = None
     registry: str | None = None
+    report: bool = True
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RunRequest:
@@ -249,6 +256,7 @@ class RunRequest:
         words += self.experiment.words()
         words += as_words({**(self.search or {}), **self.options})
         words += [] if self.registry is None else ["--registry", self.registry]
+        words += [] if self.report else ["--no-report"]
         return shlex.join(words)
 
 
@@ -288,7 +296,9 @@ def _run(
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
         plain_probe = request.strategy == "probe" and request.search is None
         advice = hint(experiment, fitted) if plain_probe else None
-    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command(), advice)
+    made = Made(
+        request.strategy, experiment.backbone, fitted, task, found, request.command(), advice, request.report
+    )
     return write_run(experiment, made, folder, clock)
 
 
@@ -310,6 +320,8 @@ class Made:
         What repeats the run.
     hint : str or None
         What to run next, where something speaks for it.
+    report : bool
+        Whether a report is written.
     """
 
     strategy: str
@@ -319,6 +331,7 @@ class Made:
     assessment: Assessment
     command: str
     hint: str | None = None
+    report: bool = True
 
 
 def write_run(
@@ -375,7 +388,11 @@ def write_run(
         leaderboard=leaderboard,
         hint=made.hint,
     )
-    write_report(run, folder.work)
+    if made.report:
+        with clock.phase("report"):
+            write_map(folder.work, experiment, fitted, made.backbone)
+            write_report(run, folder.work)
+        run = run.model_copy(update={"seconds": {**experiment.seconds, **clock.seconds()}})
     folder.write(run)
     return run
 

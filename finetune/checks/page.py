@@ -54,6 +54,7 @@ def write_page(record: CheckRecord, dataset: Dataset, folder: Path) -> Path:
         "verdict": verdict(record),
         "shown": shown,
         "warnings": record.warnings,
+        "todo": sorted((r for r in record.checks if r.status != "pass"), key=lambda r: r.status != "fail"),
         "images": [_ranked(image, dataset) for image in record.images[:IMAGES]],
         "findings": findings(notices, Path(dataset.root)),
         "pairs": _pairs(record.checks, dataset),

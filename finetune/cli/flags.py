@@ -25,6 +25,7 @@ __all__ = [
     "Model",
     "Out",
     "Precision",
+    "Report",
     "Strategy",
     "given",
 ]
@@ -42,6 +43,9 @@ Precision = Annotated[
 ]
 Model = Annotated[str, Parameter(help="A name from `zoo list`, one of timm's, or hf-hub:owner/repo.")]
 Out = Annotated[Path | None, Parameter(help="Folder for the run; by default a new one below runs/.")]
+Report = Annotated[
+    bool, Parameter(negative="--no-report", help="Write report.html, which takes a second or so.")
+]
 Strategy = Annotated[
     str,
     Parameter(

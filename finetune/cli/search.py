@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Strategy, given
+from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Report, Strategy, given
 from finetune.cli.screen import log, print_result
 from finetune.experiment import DEFAULT_MODEL
 
@@ -33,6 +33,7 @@ def search(
         ),
     ] = None,
     out: Out = None,
+    report: Report = True,
     options: MethodFlags | None = None,  # type: ignore[valid-type]
     json: Json = False,
 ) -> None:
@@ -50,6 +51,7 @@ def search(
         model=model,
         strategy=strategy,
         out=out,
+        report=report,
         log=log,
         search={"trials": trials, "minutes": minutes, "over": over},
         **data.arguments(),

@@ -1,6 +1,6 @@
 """``finetune [train]``: train a classifier."""
 
-from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Strategy, given
+from finetune.cli.flags import DataFlags, Json, MethodFlags, Model, Out, Report, Strategy, given
 from finetune.cli.screen import log, print_result
 from finetune.experiment import DEFAULT_MODEL
 
@@ -13,6 +13,7 @@ def train(
     model: Model = DEFAULT_MODEL,
     strategy: Strategy = "probe",
     out: Out = None,
+    report: Report = True,
     options: MethodFlags | None = None,  # type: ignore[valid-type]
     json: Json = False,
 ) -> None:
@@ -25,5 +26,14 @@ def train(
 
     data = data or DataFlags()
     print_result(
-        fit(model=model, strategy=strategy, out=out, log=log, **data.arguments(), **given(options)), json
+        fit(
+            model=model,
+            strategy=strategy,
+            out=out,
+            report=report,
+            log=log,
+            **data.arguments(),
+            **given(options),
+        ),
+        json,
     )

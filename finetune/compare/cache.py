@@ -13,7 +13,7 @@ from zoo.writing import names, write_text
 __all__ = ["ResultCache"]
 
 #: Everything that the folder may hold; one with anything else in it is never written to.
-PARTS = frozenset({"compare.json", "compare.md", "methods"})
+PARTS = frozenset({"compare.json", "compare.md", "compare.html", "methods"})
 
 
 class ResultCache:
@@ -65,12 +65,13 @@ class ResultCache:
         except OSError as error:
             raise self._cannot_write(error) from error
 
-    def finish(self, comparison: Comparison, markdown: str) -> None:
-        """Write the comparison itself: ``compare.json`` and ``compare.md``."""
+    def finish(self, comparison: Comparison, markdown: str, page: str) -> None:
+        """Write the comparison itself: ``compare.json``, ``compare.md`` and ``compare.html``."""
         text = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False)
         try:
             write_text(self.folder / "compare.json", text)
             write_text(self.folder / "compare.md", markdown)
+            write_text(self.folder / "compare.html", page)
         except OSError as error:
             raise self._cannot_write(error) from error
 

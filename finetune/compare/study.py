@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 from finetune.compare.advice import advice
 from finetune.compare.cache import ResultCache
 from finetune.compare.measure import measure
+from finetune.compare.page import page
 from finetune.compare.record import Comparison, MethodResult
 from finetune.compare.tables import to_markdown
 from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
@@ -86,7 +88,10 @@ def compare(
     found = _conclude(experiment, ranked(results), failed)
     seconds = {**experiment.seconds, "total": round(time.perf_counter() - start, 3)}
     found = found.model_copy(update={"seconds": seconds})
-    cache.finish(found, to_markdown(found))
+    made_on = environment(threads(), experiment.spaces[0].precision if experiment.spaces else None)
+    words = ["finetune", "compare", *request.words(), "--methods", *(method.name for method in made)]
+    words += [] if repeats is None else ["--repeats", str(repeats)]
+    cache.finish(found, to_markdown(found), page(found, shlex.join(words), made_on))
     return found
 
 

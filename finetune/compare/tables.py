@@ -10,7 +10,7 @@ from finetune.compare.verdict import labels
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_comparison", "to_csv", "to_markdown"]
+__all__ = ["method_costs", "notes", "print_comparison", "to_csv", "to_markdown"]
 
 BEST, LIKE = "best", "≈ best"
 
@@ -71,7 +71,7 @@ def print_comparison(found: Comparison, console: "Console") -> None:
     console.print(table)
     console.print()
     console.print(escape(found.verdict))
-    for note in _notes(found):
+    for note in notes(found):
         console.print(f"[yellow]Note:[/] {escape(note)}")
     for model, reason in found.failed.items():
         console.print(f"[yellow]Left out {escape(model)}:[/] {escape(reason)}")
@@ -85,13 +85,13 @@ def to_markdown(found: Comparison) -> str:
     lines = [HEADINGS, tuple("---" if i in (0, len(HEADINGS) - 1) else "---:" for i in range(len(HEADINGS)))]
     lines += [tuple(map(escape, row)) for row in _rows(found)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [f"Note: {note}" for note in _notes(found)]
-    notes += [f"Left out {model}: {reason}" for model, reason in found.failed.items()]
+    remarks = [f"Note: {note}" for note in notes(found)]
+    remarks += [f"Left out {model}: {reason}" for model, reason in found.failed.items()]
     about = (
         f"{found.data}: {found.n_train} training and {found.n_test} held-out images "
         f"of {found.n_classes} classes, split {found.split}, seed {found.seed}."
     )
-    texts = (found.verdict, *notes, f"Advice: {found.advice}", about)
+    texts = (found.verdict, *remarks, f"Advice: {found.advice}", about)
     return "\n\n".join([table, *map(escape, texts)]) + "\n"
 
 
@@ -105,8 +105,8 @@ def to_csv(found: Comparison) -> str:
     return text.getvalue()
 
 
-def _notes(found: Comparison) -> list[str]:
-    """Warnings: of all that was compared, then of each method."""
+def notes(found: Comparison) -> list[str]:
+    """Return warnings: of all that was compared, then of each method."""
     own = zip(labels(found.methods), found.methods, strict=True)
     return [*found.warnings, *(f"{name}: {warning}" for name, result in own for warning in result.warnings)]
 
@@ -127,11 +127,14 @@ def _row(name: str, r: MethodResult, mark: str) -> tuple[str, ...]:
         f"{r.test.balanced_accuracy:.1%}",
         f"{r.test.macro_f1:.3f}",
         f"{r.test.ece:.3f}",
-        f"{r.seconds:.2f}",
-        _short(r.n_parameters, ""),
-        _short(r.model_bytes, "B"),
+        *method_costs(r),
         mark,
     )
+
+
+def method_costs(r: MethodResult) -> tuple[str, str, str]:
+    """Return seconds of training, parameters and bytes of the model, as they are printed."""
+    return f"{r.seconds:.2f}", _short(r.n_parameters, ""), _short(r.model_bytes, "B")
 
 
 def _numbers(r: MethodResult) -> list[object]:

@@ -39,6 +39,10 @@ class Constant(Head):
         """Return the scores, once for each row of `X`."""
         return np.tile(self.scores, (len(X), 1))
 
+    def gradient(self, X: NDArray[Any], classes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return zeros: the scores do not depend on the features."""
+        return np.zeros(X.shape)
+
     def with_temperature(self, temperature: float) -> Self:
         """Return the same head with its scores divided by a number."""
         return type(self)(self.scores / temperature)

@@ -69,6 +69,28 @@ class Neighbours(Head):
             shares[:, voters.classes_] = voters.predict_proba(X)
         return log_shares(shares, self.k) / self.temperature
 
+    def gradient(self, X: Array, classes: NDArray[np.int64]) -> Array:
+        """Return from the nearest neighbours of all other classes to those of each row's class.
+
+        Votes change in jumps, so that their derivative says nothing. What moves an image towards its class is
+        the difference between the means of the k nearest training images of the class and of all others:
+        half the derivative of the difference of their mean squared distances.
+        """
+        from finetune.heads.distances import ranks
+
+        far = np.asarray(ranks(X, self.X, self.metric))
+        return np.stack(
+            [
+                self._nearest_mean(row, self.y == c) - self._nearest_mean(row, self.y != c)
+                for row, c in zip(far, classes, strict=True)
+            ]
+        )
+
+    def _nearest_mean(self, far: Array, among: NDArray[np.bool_]) -> Array:
+        """Mean of the k nearest training images among some of them."""
+        rows = np.flatnonzero(among)
+        return np.asarray(self.X[rows[np.argsort(far[rows], kind="stable")[: self.k]]].mean(axis=0))
+
     def with_temperature(self, temperature: float) -> Self:
         """Return the same head with its scores divided by a number."""
         return replace(self, temperature=self.temperature * temperature)

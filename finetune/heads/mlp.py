@@ -88,6 +88,14 @@ class MLP(Head):
         """Return the class scores, (n, c)."""
         return np.asarray(activate(X @ self.W1.T + self.b1, self.activation) @ self.W2.T + self.b2)
 
+    def gradient(self, X: Array, classes: NDArray[np.int64]) -> Array:
+        """Return how each row's score of its class, relative to the mean score, changes with its features."""
+        sums = X @ self.W1.T + self.b1
+        slope = back(
+            self.W2[classes] - self.W2.mean(axis=0), sums, activate(sums, self.activation), self.activation
+        )
+        return np.asarray(slope @ self.W1)
+
     def with_standardisation(self, mean: Array, scale: Array) -> Self:
         """Return a head for features as they come: ``(x - mean) / scale`` folded into the first layer."""
         W1 = (self.W1 / scale).astype(np.float64)

@@ -2,7 +2,8 @@
 
 A chart takes its colours from the page's CSS variables, for light and dark screens; :func:`standalone` makes
 a file that brings its own. Marks differ in shape as well as in colour, and colour-blind readers can tell the
-colours, blue and orange, apart (Okabe and Ito 2008, "Color universal design").
+colours apart (Okabe and Ito 2008, "Color universal design"). A chart is about as wide as a phone's screen, so
+that its words can be read there; on wider screens two stand side by side.
 """
 
 from __future__ import annotations
@@ -17,23 +18,56 @@ from typing import Literal
 __all__ = [
     "Axis",
     "Bar",
+    "Bin",
+    "Dot",
     "Histogram",
     "Level",
     "ParallelLine",
     "Point",
     "Series",
     "bar_chart",
+    "calibration_chart",
     "chart",
+    "class_mark",
     "histograms",
     "lr_curve",
     "parallel_chart",
+    "scatter",
     "standalone",
 ]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-WIDTH, HEIGHT = 680, 280
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 24, 46
+WIDTH, HEIGHT = 400, 256
+LEFT, RIGHT, TOP, BOTTOM = 50, 20, 44, 44
+
+#: Height of the counts below a calibration curve.
+COUNTS = 64
+
+#: Letters of a bar's label that leave room for its value.
+LETTERS = 40
+
+#: Height of a map of images.
+SQUARE = 360
+
+#: Images from which on a map has smaller marks.
+CROWD = 600
+
+#: Colours and shapes of classes: the first 8 differ in colour, the first 48 in colour or shape.
+COLOURS, SHAPES = 8, 6
+
+#: Corners of each shape: circle, square, triangle, diamond, triangle on its tip, cross.
+_CORNERS: tuple[tuple[tuple[float, float], ...], ...] = (
+    (),
+    ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    ((0, -1.2), (1.2, 0.9), (-1.2, 0.9)),
+    ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    ((0, 1.2), (1.2, -0.9), (-1.2, -0.9)),
+    (
+        *((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4)),
+        *((0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4), (-1.2, -0.4), (-0.4, -0.4)),
+    ),
+)
 
 #: A mark's shape and colour; the CSS classes of charts.css.
 Mark = Literal["dot", "ring", "hollow", "diamond"]
@@ -93,6 +127,8 @@ class Series:
         Whether `low` and `high` are drawn as a band and not as error bars.
     dashed : bool
         Whether the line is dashed, to tell it from another.
+    other : bool
+        Whether it is drawn in the second colour.
     """
 
     points: Sequence[Point]
@@ -100,6 +136,7 @@ class Series:
     joined: bool = True
     band: bool = False
     dashed: bool = False
+    other: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,13 +149,56 @@ class Level:
 
 @dataclass(frozen=True)
 class Bar:
-    """A horizontal bar, with an error bar from `low` to `high`."""
+    """A horizontal bar with its label above, an error bar from `low` to `high`, and a diamond at `other`."""
 
     label: str
     value: float
     low: float | None = None
     high: float | None = None
     highlighted: bool = False
+    other: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose predicted probability lies between `start` and `end`.
+
+    Attributes
+    ----------
+    start, end : float
+    n : int
+        How many images.
+    probability : float
+        The mean of their predicted probabilities.
+    accuracy : float
+        The share that was predicted correctly.
+    low, high : float
+        95% interval of the accuracy.
+    """
+
+    start: float
+    end: float
+    n: int
+    probability: float
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Dot:
+    """An image on a map: its place, its class's number, and what sets it apart.
+
+    `held_out` ones are larger and outlined, `wrong` ones have a ring around them.
+    """
+
+    x: float
+    y: float
+    kind: int
+    name: str
+    held_out: bool = False
+    wrong: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,16 +270,14 @@ def chart(
             f'<rect class="shaded" x="{a}" y="{TOP}" width="{b - a:.1f}" height="{HEIGHT - TOP - BOTTOM}"/>'
         )
     parts += _horizontal_grid(up, LEFT, WIDTH - RIGHT) + _bottom_axis(across, x.label)
-    parts.append(_text(LEFT, 10, y.label))
+    parts.append(_text(4, TOP - 12, y.label))
     for level in levels:
         place = across(level.value)
         parts.append(_line("level", place, TOP, place, HEIGHT - BOTTOM))
-        parts.append(_text(place, TOP - 4, level.label, "middle"))
+        parts.append(_text(place, TOP - 12, level.label, "middle"))
     for one in series:
         parts += _series(one, across, up)
-    named = [one for one in series if one.name]
-    if named:
-        parts += _key(named)
+    parts += _key([one for one in series if one.name])
     return _svg(parts, title, WIDTH, HEIGHT)
 
 
@@ -235,27 +313,111 @@ def lr_curve(
 
 def bar_chart(bars: Sequence[Bar], x: Axis, title: str) -> str:
     """Draw horizontal bars, the first on top; parameters as for :func:`chart`."""
-    left, step = 260, 26
-    height = TOP + step * len(bars) + BOTTOM
-    ends = [end for bar in bars for end in (bar.value, bar.low, bar.high) if end is not None]
+    left, step, top = 4, 40, 4
+    height = top + step * len(bars) + BOTTOM
+    ends = [end for bar in bars for end in (bar.value, bar.low, bar.high, bar.other) if end is not None]
     across = _Scale(x, [0.0, *ends], left, WIDTH - RIGHT)
-    parts = _bottom_axis(across, x.label, height)
+    parts = _bottom_axis(across, x.label, height, left)
     for i, bar in enumerate(bars):
-        y = TOP + step * i
+        y = top + step * i
         kind = "wrong" if bar.highlighted else "right"
         start, end = across(0.0), across(bar.value)
         value = f"{bar.value:.1%}" if x.percent else f"{bar.value:.4g}"
-        parts.append(_text(left - 8, y + 14, f"{bar.label[:28]}  {value}", "end"))
+        label = bar.label if len(bar.label) <= LETTERS else bar.label[: LETTERS - 1] + "…"
+        parts.append(_text(left, y + 13, label, kind="strong"))
+        parts.append(_text(WIDTH - RIGHT, y + 13, f"{value}{bar.note and '  '}{bar.note}", "end"))
         parts.append(
-            f'<rect class="{kind}" x="{min(start, end)}" y="{y + 3}" width="{abs(end - start):.1f}" '
-            f'height="16"><title>{escape(bar.label)}: {value}</title></rect>'
+            f'<rect class="{kind}" x="{min(start, end)}" y="{y + 19}" width="{abs(end - start):.1f}" '
+            f'height="14"><title>{escape(bar.label)}: {value}</title></rect>'
         )
         if bar.low is not None and bar.high is not None:
-            parts.append(_line("error", across(bar.low), y + 11, across(bar.high), y + 11))
+            parts.append(_line("error", across(bar.low), y + 26, across(bar.high), y + 26))
+        if bar.other is not None:
+            parts.append(_mark("diamond", across(bar.other), y + 26))
     return _svg(parts, title, WIDTH, height)
 
 
-def histograms(found: Sequence[Histogram], title: str = "Histograms", columns: int = 6) -> str:
+def calibration_chart(bins: Sequence[Bin], title: str) -> str:
+    """Draw accuracy over predicted probability, with the number of images of each bin below.
+
+    Parameters
+    ----------
+    bins : sequence of Bin
+        Those that hold images.
+    title : str
+        As for :func:`chart`.
+    """
+    across = _Scale(Axis("", percent=True, low=0.0, high=1.0), [], LEFT, WIDTH - RIGHT)
+    up = _Scale(Axis("", percent=True, low=0.0, high=1.0), [], HEIGHT - BOTTOM, TOP)
+    ground, most = HEIGHT - 4 + COUNTS, max((one.n for one in bins), default=1)
+    parts = [*_horizontal_grid(up, LEFT, WIDTH - RIGHT), *_bottom_axis(across, "predicted probability")]
+    parts += [_text(4, TOP - 12, "accuracy"), _text(4, HEIGHT + 18, "images")]
+    parts.append(_line("trace dashed", across(0), up(0), across(1), up(1)))
+    for one in bins:
+        words = f"{one.n} images between {one.start:.0%} and {one.end:.0%}: {one.accuracy:.1%} correct"
+        place, middle = across(one.probability), (across(one.start) + across(one.end)) / 2
+        tall, wide = (COUNTS - 26) * one.n / most, across(one.end) - across(one.start) - 4
+        parts.append(_line("error", place, up(one.low), place, up(one.high)))
+        radius = 2.5 + 4 * math.sqrt(one.n / most)  # few images count for little
+        parts.append(
+            f'<circle class="mark dot" cx="{place}" cy="{up(one.accuracy)}" r="{radius:.1f}">'
+            f"{_title(words)}</circle>"
+        )
+        parts.append(
+            f'<rect class="right" x="{middle - wide / 2:.1f}" y="{ground - tall:.1f}" '
+            f'width="{wide:.1f}" height="{tall:.1f}"/>'
+        )
+        parts.append(_text(middle, ground - tall - 4, str(one.n), "middle"))
+    path = " ".join(f"{across(one.probability)},{up(one.accuracy)}" for one in bins)
+    parts.append(f'<polyline class="trace faint" points="{path}"/>')
+    return _svg(parts, title, WIDTH, HEIGHT + COUNTS)
+
+
+def scatter(
+    dots: Sequence[Dot], means: Sequence[tuple[float, float, int, str]], axes: tuple[str, str], title: str
+) -> str:
+    """Draw a map of images with the means of their classes, both axes in the same unit.
+
+    Parameters
+    ----------
+    dots : sequence of Dot
+        Later ones are drawn above earlier ones. Each gets its place in the sequence as ``data-i``.
+    means : sequence of (float, float, int, str)
+        Of each class: its place, its number and its name.
+    axes : (str, str)
+        What the axes are.
+    title : str
+        As for :func:`chart`.
+    """
+    place = _plane([(dot.x, dot.y) for dot in dots])
+    small, large = (3.2, 4.2) if len(dots) < CROWD else (2.3, 3.2)
+    parts = []
+    for i, dot in enumerate(dots):
+        x, y = place(dot.x, dot.y)
+        kind = f"dot{dot.kind % COLOURS}{' held' if dot.held_out else ''}"
+        shape = _shape(dot.kind, x, y, large if dot.held_out else small)
+        parts.append(f'<path class="{kind}" d="{shape}" data-i="{i}" data-n="{escape(dot.name)}"/>')
+        if dot.wrong:
+            parts.append(f'<circle class="around" cx="{x}" cy="{y}" r="8"/>')
+    labels = [(*place(x, y), kind, name) for x, y, kind, name in means]
+    parts += [
+        f'<path class="mean dot{kind % COLOURS}" d="{_shape(kind, x, y, 8)}"/>' for x, y, kind, _ in labels
+    ]
+    parts += [_text(x, y, name, "middle", kind="mean") for x, y, name in _apart(labels)]
+    parts.append(_text(WIDTH / 2, SQUARE + 14, f"→ {axes[0]}", "middle"))
+    parts.append(_text(4, 12, f"↑ {axes[1]}"))
+    return _svg(parts, title, WIDTH, SQUARE + 20)
+
+
+def class_mark(kind: int) -> str:
+    """Return the mark of a class on a map, to stand before its name."""
+    return (
+        f'<svg class="chart key" viewBox="0 0 14 14" aria-hidden="true">'
+        f'<path class="dot{kind % COLOURS} held" d="{_shape(kind, 7, 7, 5)}"/></svg>'
+    )
+
+
+def histograms(found: Sequence[Histogram], title: str = "Histograms", columns: int = 3) -> str:
     """Draw many small histograms, `columns` of them side by side."""
     across, down, tall = 150, 92, 48
     parts = []
@@ -278,7 +440,8 @@ def histograms(found: Sequence[Histogram], title: str = "Histograms", columns: i
 
 def parallel_chart(axes: Sequence[Axis], lines: Sequence[ParallelLine], title: str) -> str:
     """Draw parallel axes and a line across them for each of `lines`; the last are drawn above the others."""
-    places = [round(LEFT + i * (WIDTH - LEFT - 60) / max(1, len(axes) - 1), 1) for i in range(len(axes))]
+    width = max(WIDTH, 140 * len(axes))
+    places = [round(LEFT + i * (width - LEFT - 60) / max(1, len(axes) - 1), 1) for i in range(len(axes))]
     scales = [
         _Scale(axis, [line.values[i] for line in lines], HEIGHT - BOTTOM, TOP, inside=True)
         for i, axis in enumerate(axes)
@@ -296,7 +459,7 @@ def parallel_chart(axes: Sequence[Axis], lines: Sequence[ParallelLine], title: s
         parts.append(_line("grid", x, TOP, x, HEIGHT - BOTTOM))
         parts.append(_text(x, HEIGHT - 16, axis.label, "middle"))
         parts += [_text(x + 5, at + 4, label) for at, label in scale.ticks]
-    return _svg(parts, title, WIDTH, HEIGHT)
+    return _svg(parts, title, width, HEIGHT)
 
 
 def standalone(svg: str) -> str:
@@ -359,7 +522,7 @@ def _series(one: Series, across: _Scale, up: _Scale) -> list[str]:
         parts.append(f'<polygon class="band" points="{" ".join(edge)}"/>')
     if one.joined:
         path = " ".join(f"{across(p.x)},{up(p.y)}" for p in one.points)
-        parts.append(f'<polyline class="trace{" dashed" if one.dashed else ""}" points="{path}"/>')
+        parts.append(f'<polyline class="{_trace(one)}" points="{path}"/>')
     if not one.band:
         parts += [
             _line("error", across(p.x), up(p.low or 0.0), across(p.x), up(p.high or 0.0)) for p in spread
@@ -367,6 +530,10 @@ def _series(one: Series, across: _Scale, up: _Scale) -> list[str]:
     if not one.dashed:
         parts += [_mark(p.mark, across(p.x), up(p.y), p.title) for p in one.points]
     return parts
+
+
+def _trace(one: Series) -> str:
+    return f"trace{' dashed' if one.dashed else ''}{' other' if one.other else ''}"
 
 
 def _mark(kind: str, x: float, y: float, title: str = "") -> str:
@@ -378,16 +545,57 @@ def _mark(kind: str, x: float, y: float, title: str = "") -> str:
 
 
 def _key(named: Sequence[Series]) -> list[str]:
-    parts, x = [], float(WIDTH - RIGHT)
-    for one in reversed(named):
-        parts.append(_text(x, 10, one.name, "end"))
-        x -= 7.0 * len(one.name) + 10
+    """Marks with names, side by side above everything else."""
+    letters = sum(len(one.name) for one in named)
+    letter = min(6.8, (WIDTH - 34.0 * len(named)) / max(1, letters))
+    parts, x = [], 4.0
+    for one in named:
         if one.joined:
-            parts.append(_line("trace dashed" if one.dashed else "trace", x - 14, 6, x, 6))
-        else:
-            parts.append(_mark(one.points[0].mark if one.points else "dot", x - 4, 6))
-        x -= 30
+            parts.append(_line(_trace(one), x, 8, x + 14, 8))
+        if not one.dashed:
+            parts.append(_mark(one.points[0].mark if one.points else "dot", x + 7, 8))
+        parts.append(_text(x + 20, 12, one.name))
+        x += 34 + letter * len(one.name)
     return parts
+
+
+def _plane(points: Sequence[tuple[float, float]]) -> Callable[[float, float], tuple[float, float]]:
+    """Return what turns coordinates into places in a map, one unit as long in both directions."""
+    xs, ys = [x for x, _ in points] or [0.0], [y for _, y in points] or [0.0]
+    middle = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    unit = min(
+        (WIDTH - 24) / (max(xs) - min(xs) or 1.0),
+        (SQUARE - 44) / (max(ys) - min(ys) or 1.0),
+    )
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            round(WIDTH / 2 + unit * (x - middle[0]), 1),
+            round((SQUARE + 16) / 2 - unit * (y - middle[1]), 1),
+        )
+
+    return place
+
+
+def _shape(kind: int, x: float, y: float, r: float) -> str:
+    """The path of a class's shape, about as large as a circle of radius r."""
+    corners = _CORNERS[(kind % COLOURS + kind // COLOURS) % SHAPES]
+    if not corners:
+        return f"M{x - r:.1f} {y:.1f}a{r:g} {r:g} 0 1 0 {2 * r:g} 0a{r:g} {r:g} 0 1 0-{2 * r:g} 0"
+    return "M" + "L".join(f"{x + r * right:.1f} {y + r * down:.1f}" for right, down in corners) + "z"
+
+
+def _apart(labels: Sequence[tuple[float, float, int, str]]) -> list[tuple[float, float, str]]:
+    """Labels above their places, moved down where one would lie on another."""
+    found: list[tuple[float, float, str]] = []
+    for x, y, _, name in sorted(labels, key=lambda label: label[1]):
+        at, half = y - 12, 3.6 * len(name)
+        x = min(max(x, half + 2), WIDTH - half - 2)
+        for ox, oy, other in found:
+            if abs(ox - x) < half + 3.6 * len(other) and at - oy < 14:
+                at = oy + 14
+        found.append((x, at, name))
+    return found
 
 
 def _horizontal_grid(up: _Scale, left: float, right: float) -> list[str]:
@@ -397,12 +605,13 @@ def _horizontal_grid(up: _Scale, left: float, right: float) -> list[str]:
     return parts
 
 
-def _bottom_axis(across: _Scale, label: str, height: int = HEIGHT) -> list[str]:
+def _bottom_axis(across: _Scale, label: str, height: int = HEIGHT, left: float = LEFT) -> list[str]:
     parts = []
     for at, tick in across.ticks:
         parts.append(_line("grid", at, height - BOTTOM, at, height - BOTTOM + 5))
-        parts.append(_text(at, height - BOTTOM + 20, tick, "middle"))
-    return [*parts, _text((LEFT + WIDTH - RIGHT) / 2, height - 6, label, "middle")]
+        inside = min(max(at, 2 + 4 * len(tick)), WIDTH - 2 - 4 * len(tick))
+        parts.append(_text(inside, height - BOTTOM + 20, tick, "middle"))
+    return [*parts, _text((left + WIDTH - RIGHT) / 2, height - 6, label, "middle")]
 
 
 def _svg(parts: Sequence[str], title: str, width: int, height: int, small: bool = False) -> str:
@@ -415,8 +624,9 @@ def _title(title: str) -> str:
     return f"<title>{escape(title)}</title>" if title else ""
 
 
-def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "") -> str:
+    style = f' class="{kind}"' if kind else ""
+    return f'<text{style} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:
@@ -451,4 +661,7 @@ def _number(value: float, axis: Axis) -> str:
     if axis.log and value > 0 and 10.0 ** round(math.log10(value)) == value:
         exponent = round(math.log10(value))
         return f"{value:g}" if exponent in (0, 1) else "10" + str(exponent).translate(_SUPERSCRIPT)
+    if 0 < abs(value) < 1e-3:  # 5e-4 takes less room than 0.0005
+        mantissa, _, power = f"{value:e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
     return f"{value:g}"

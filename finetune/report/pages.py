@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
-__all__ = ["TEMPLATES", "render"]
+__all__ = ["TEMPLATES", "percent", "render"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -25,7 +27,8 @@ def render(template: str, values: dict[str, Any], *folders: Path) -> str:
     Returns
     -------
     str
-        HTML that needs no other file and no script.
+        HTML that needs no other file. All of it can be read without scripts; the only one that a page may
+        have shows pictures on the map of the features, and the page's own policy lets no other run.
     """
     # Imported here: a run that needs no page, such as a prediction, shouldn't wait for Jinja.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -37,5 +40,16 @@ def render(template: str, values: dict[str, Any], *folders: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sha256"] = _sha256
     environment.filters |= {name: value for name, value in values.items() if callable(value)}
     return environment.get_template(template).render(values)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Write a share in percent."""
+    return f"{100 * share:.{digits}f}%"
+
+
+def _sha256(text: str) -> str:
+    """The digest of a script, as a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -20,7 +20,10 @@ __all__ = ["PARTS", "RunFolder", "check_out"]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 PARTS = frozenset(
-    {"run.json", "metrics.jsonl", "predictions.csv", "report.html", "model", "trials.jsonl", "search.html"}
+    {
+        *("run.json", "metrics.jsonl", "predictions.csv", "model"),
+        *("report.html", "feature_map.json", "feature_map.jpg", "trials.jsonl", "search.html"),
+    }
 )
 """Everything a run folder may hold at its top level. A folder with anything else in it is never replaced."""
 

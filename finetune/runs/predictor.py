@@ -124,6 +124,16 @@ class Predictor:
         """Return class probabilities, (n, c); raises as :meth:`decision_function` does."""
         return softmax(self.decision_function(paths))
 
+    @property
+    def spaces(self) -> list[Space]:
+        """What turns an image into the head's features; of two, the mean."""
+        return self._spaces
+
+    @property
+    def head(self) -> Head:
+        """What turns features into scores."""
+        return self._head
+
     def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         """Return the name of each image's most probable class; raises as :meth:`decision_function` does."""
         return [self.classes[i] for i in self.decision_function(paths).argmax(axis=1)]

@@ -31,7 +31,13 @@ MOST = 20
 FAR = 20
 
 
-def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train: int) -> str:
+def page(
+    trials: Sequence[Trial],
+    space: Space,
+    record: dict[str, Any],
+    n_train: int,
+    warnings: Sequence[str] = (),
+) -> str:
     """Return the page, which needs no other file and no script.
 
     Parameters
@@ -43,6 +49,8 @@ def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train:
         What ``run.json`` holds of the search.
     n_train : int
         Number of training images.
+    warnings : sequence of str, optional
+        What to know before trusting the result.
     """
     drawn = [t for t in trials if t.folds or t.curve]
     names = [name for name in space if any(name in t.params for t in drawn)]
@@ -58,7 +66,7 @@ def page(trials: Sequence[Trial], space: Space, record: dict[str, Any], n_train:
         "names": names,
         "shown": shown,
         "words": words,
-        "warnings": [],
+        "warnings": warnings,
     }
     return render("search.html.j2", values, TEMPLATES)
 

@@ -129,8 +129,10 @@ class Search(Method[SearchOptions]):
         del trainer  # its network and activations would be in memory twice
         fitted = make_method(self.method, **best).fit(task, backbone)
         fitted.choice["search"] = record
-        fitted.warnings += border_warnings(made, self.space)
-        fitted.files |= {TRIALS: to_lines(made), PAGE: page(made, self.space, record, len(task.train))}
+        border = border_warnings(made, self.space)
+        fitted.warnings += border
+        drawn = page(made, self.space, record, len(task.train), border)
+        fitted.files |= {TRIALS: to_lines(made), PAGE: drawn}
         return fitted
 
     def _trainer(self, task: Task, backbone: Backbone | None) -> Any:

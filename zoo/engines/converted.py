@@ -32,7 +32,7 @@ from zoo.writing import atomic_folder
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
 
-__all__ = ["ExportFormat", "converted"]
+__all__ = ["ExportFormat", "converted", "if_converted"]
 
 # Raise it when what is written changes.
 _LAYOUT = 3
@@ -78,15 +78,7 @@ def converted(
     EngineError
         If the network cannot be converted, or computes something else than torch's does.
     """
-    made_from = {
-        **backbone.identity,
-        "taps": [tap.identity for tap in taps],
-        **versions(*form.packages),
-        "engine": form.engine,
-        "precision": precision,
-        "layout": _LAYOUT,
-    }
-    folder = cache_folder("graphs") / digest_of(made_from)
+    folder, made_from = _place(backbone, taps, form, precision)
     while True:
         try:
             return Lease(folder)
@@ -95,6 +87,29 @@ def converted(
                 if not folder.exists():
                     _convert(backbone, taps, form, made_from, folder)
             keep_within_limit(protect=[folder])
+
+
+def if_converted(backbone: Backbone, taps: Sequence[FeatureTap], form: ExportFormat) -> Lease | None:
+    """Return what :func:`converted` returns in fp32 if it was made before, or else None."""
+    try:
+        return Lease(_place(backbone, taps, form, "fp32")[0])
+    except FileNotFoundError:
+        return None
+
+
+def _place(
+    backbone: Backbone, taps: Sequence[FeatureTap], form: ExportFormat, precision: str
+) -> tuple[Path, dict[str, Any]]:
+    """Where a converted network is, and all that it depends on."""
+    made_from = {
+        **backbone.identity,
+        "taps": [tap.identity for tap in taps],
+        **versions(*form.packages),
+        "engine": form.engine,
+        "precision": precision,
+        "layout": _LAYOUT,
+    }
+    return cache_folder("graphs") / digest_of(made_from), made_from
 
 
 def _convert(

@@ -13,7 +13,7 @@ from zoo.backbone import Backbone
 from zoo.engines.contract import EngineError
 from zoo.engines.taps import FeatureTap
 
-__all__ = ["Graph", "evaluate"]
+__all__ = ["Graph", "evaluate", "outputs_of", "pooled"]
 
 
 class Graph(torch.nn.Module):
@@ -47,23 +47,27 @@ class Graph(torch.nn.Module):
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
 
-    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Turn (n, height, width, 3) uint8 pixels into (n, width) for each tap, and the outputs at `cuts`."""
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Turn (n, height, width, 3) uint8 pixels into what the network takes, (n, 3, height, width)."""
         # Seen as (n, 3, height, width), pixels that lie (n, height, width, 3) are channels-last
         # already: no copy.
-        images = pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+        return pixels.permute(0, 3, 1, 2).float() * self.scale + self.shift
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Turn (n, height, width, 3) uint8 pixels into (n, width) for each tap, and the outputs at `cuts`."""
+        images = self.normalised(pixels)
         names = {tap.stage.name for tap in self.taps if tap.stage} | set(self.cuts)
-        with _outputs(self.network, names) as outputs:
+        with outputs_of(self.network, names) as outputs:
             last = self.network(images)
         features = (
-            _pooled(outputs[tap.stage.name], tap.stage.channels, tap.pool) if tap.stage else last.float()
+            pooled(outputs[tap.stage.name], tap.stage.channels, tap.pool) if tap.stage else last.float()
             for tap in self.taps
         )
         return (*features, *(outputs[name] for name in self.cuts))
 
 
 @contextmanager
-def _outputs(network: torch.nn.Module, names: set[str]) -> Iterator[dict[str, torch.Tensor]]:
+def outputs_of(network: torch.nn.Module, names: set[str]) -> Iterator[dict[str, torch.Tensor]]:
     """Collect the outputs of modules while the network runs."""
     outputs: dict[str, torch.Tensor] = {}
 
@@ -81,7 +85,7 @@ def _outputs(network: torch.nn.Module, names: set[str]) -> Iterator[dict[str, to
             hook.remove()
 
 
-def _pooled(output: torch.Tensor, channels: int, pool: str) -> torch.Tensor:
+def pooled(output: torch.Tensor, channels: int, pool: str) -> torch.Tensor:
     """Pool (n, channels, height, width), or the same with channels last, to (n, d)."""
     maps = output.float()
     if maps.shape[1] != channels and maps.shape[-1] == channels:

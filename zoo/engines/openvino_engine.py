@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone
 from zoo.engines.contract import BATCH, EngineError
-from zoo.engines.converted import ExportFormat, converted
+from zoo.engines.converted import ExportFormat, converted, if_converted
 from zoo.engines.int8 import CLOSE_INT8, quantise
 from zoo.engines.machine import has_int8, versions
 from zoo.engines.photographs import calibration_photographs
@@ -19,7 +19,7 @@ from zoo.engines.taps import FeatureTap, taps_of
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
 
-__all__ = ["OpenVINOEngine", "make"]
+__all__ = ["OpenVINOEngine", "make", "pooled_layers"]
 
 _FILE = "graph.xml"
 
@@ -99,13 +99,7 @@ def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> Open
     """
     if precision == "int8" and not has_int8():
         raise EngineError("This processor has no int8 arithmetic.", "Use --precision fp32.")
-    failures = _failures()
-    places = cuts(backbone)
-    # One network with all that is usually read serves whoever reads a part: the rest is left out when it
-    # is compiled. Its last features are measured wherever precision is reduced.
-    graph = list(taps_of(backbone, "stages").values())
-    graph += [tap for tap in taps if tap not in graph]
-    form = ExportFormat("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures, places)
+    form, graph = _form(backbone, taps)
     calibration = calibration_photographs(backbone.preprocess) if precision == "int8" else None
 
     def made(cut: int | None, read: Sequence[FeatureTap]) -> OpenVINOEngine:
@@ -119,7 +113,7 @@ def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> Open
                 options["rounded"] = rounded.folder
         try:
             return OpenVINOEngine(plain.folder, **options)
-        except failures as error:
+        except form.failures as error:
             reason = str(error).strip().splitlines()[-1]
             raise EngineError(
                 f"OpenVINO cannot run {backbone.name} ({reason}).", "Use --engine torch."
@@ -137,6 +131,78 @@ def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> Open
             "Use --precision bf16.",
         )
     return engine
+
+
+def pooled_layers(
+    backbone: Backbone, taps: Sequence[FeatureTap], pixels: NDArray[np.uint8]
+) -> tuple[list[NDArray[np.float32]], list[str]] | None:
+    """Compute the layers that taps pool, before the pooling, with a network that was converted before.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    taps : sequence of FeatureTap
+    pixels : (n, height, width, 3) uint8 array
+        Any number of images.
+
+    Returns
+    -------
+    layers : list of (n, c, h, w) arrays
+        One for each tap.
+    pools : list of str
+        ``avg`` or ``max``: all that happens between the layer and the features.
+    None
+        Where the network was not converted, or more than that happens.
+    """
+    form, graph = _form(backbone, taps)
+    lease = if_converted(backbone, graph, form)
+    if lease is None:
+        return None
+    import openvino
+
+    network = openvino.Core().read_model(lease.folder / _FILE)
+    network.reshape(list(pixels.shape))
+    results = network.get_results()
+    found = [_before_pooling(results[graph.index(tap)]) for tap in taps]
+    if None in found:
+        return None
+    layers, pools = zip(*(one for one in found if one), strict=True)
+    request = _request(openvino.Model(list(layers), network.get_parameters()), "fp32")
+    request.infer({0: pixels})
+    return [request.get_output_tensor(i).data.copy() for i in range(len(layers))], list(pools)
+
+
+#: What changes nothing but a tensor's shape, and what pools one over height and width.
+_RESHAPING = {"Convert", "Reshape", "Squeeze", "Unsqueeze"}
+_POOLING = {
+    "ReduceMean": "avg",
+    "AdaptiveAvgPool": "avg",
+    "AvgPool": "avg",
+    "ReduceMax": "max",
+    "MaxPool": "max",
+}
+
+
+def _before_pooling(result: Any) -> tuple[Any, str] | None:
+    """Find the layer that an output pools over all positions, and how; None where it does something else."""
+    node = result.input_value(0).get_node()
+    while node.get_type_name() in _RESHAPING:
+        node = node.input_value(0).get_node()
+    layer = node.input_value(0)
+    pool = _POOLING.get(node.get_type_name())
+    shape, pooled = list(layer.get_partial_shape()), list(node.output(0).get_partial_shape())
+    whole = len(shape) == 4 and pooled[:2] == shape[:2] and all(side == 1 for side in pooled[2:])
+    return (layer, pool) if pool and whole else None
+
+
+def _form(backbone: Backbone, taps: Sequence[FeatureTap]) -> tuple[ExportFormat, list[FeatureTap]]:
+    """How a network is converted, and the taps that it is converted with."""
+    packages = ("openvino", "torch", "timm")
+    form = ExportFormat("openvino", packages, _write, OpenVINOEngine, _failures(), cuts(backbone))
+    # One network with all that is usually read serves whoever reads a part: the rest is left out when it
+    # is compiled. Its last features are measured wherever precision is reduced.
+    graph = list(taps_of(backbone, "stages").values())
+    return form, graph + [tap for tap in taps if tap not in graph]
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -16,16 +16,21 @@ from finetune.report.charts import (
     WIDTH,
     Axis,
     Bar,
+    Bin,
+    Dot,
     Histogram,
     Level,
     ParallelLine,
     Point,
     Series,
     bar_chart,
+    calibration_chart,
     chart,
+    class_mark,
     histograms,
     lr_curve,
     parallel_chart,
+    scatter,
     standalone,
 )
 
@@ -62,6 +67,15 @@ EVERY = {
     ),
     "bars": lambda: bar_chart([Bar(STRANGE, 0.9, 0.8, 0.95), Bar("b", -0.1)], Axis("gain"), STRANGE),
     "histograms": lambda: histograms([Histogram(STRANGE, [1, 2, 3], -1.0, 1.0, True)] * 7, STRANGE),
+    "calibration": lambda: calibration_chart([Bin(0.8, 0.9, 12, 0.85, 0.75, 0.5, 0.9)], STRANGE),
+    "no calibration": lambda: calibration_chart([], "nothing"),
+    "map": lambda: scatter(
+        [Dot(0.0, 1.0, 0, STRANGE), Dot(2.0, 3.0, 60, "b", True, True)],
+        [(0.0, 1.0, 0, STRANGE)],
+        (STRANGE, "y"),
+        STRANGE,
+    ),
+    "no map": lambda: scatter([], [], ("x", "y"), "nothing"),
     "parallel": lambda: parallel_chart(
         [Axis("a", log=True), Axis("b", categories=("x", "y"))],
         [ParallelLine([0.1, "x"], 0.5, STRANGE), ParallelLine([10.0, "y"])],
@@ -127,3 +141,34 @@ def test_the_highest_bin_of_each_histogram_fills_it():
 def test_a_loss_that_is_not_finite_is_left_out():
     svg = lr_curve([(1e-3, 1.0), (1e-2, math.nan), (1e-1, math.inf)], 2.0, None, [])
     assert len(circles(svg)) == 1
+
+
+def test_a_map_keeps_distances_and_sets_held_out_images_apart():
+    dots = [Dot(0, 0, 0, "a"), Dot(10, 0, 0, "b"), Dot(0, 10, 0, "c", held_out=True)]
+    svg = scatter(dots, [], ("x", "y"), "title")
+    places = [tuple(map(float, p)) for p in re.findall(r' d="M([\d.]+) ([\d.]+)a', svg)]
+    (ax, ay), (bx, by), (_, cy) = places
+    assert by == ay
+    assert bx - ax == pytest.approx(ay - cy, abs=1.5)  # one unit as long in both directions, upwards
+    assert re.findall(r'class="(.+?)" d=', svg) == ["dot0", "dot0", "dot0 held"]
+
+
+def test_classes_differ_in_colour_or_shape():
+    marks = [re.sub(r"[\d.]+ [\d.]+", "", class_mark(i)) for i in range(48)]
+    looks = {re.search(r'class="(dot\d) held" d="(.+?)"', class_mark(i)).groups() for i in range(48)}
+    assert len(looks) == len(marks)
+
+
+def test_names_of_classes_do_not_lie_on_each_other():
+    means = [(0.0, 0.01 * i, i, f"class {i}") for i in range(5)] + [(1.0, 1.0, 5, "far")]
+    svg = scatter([Dot(0, 0, 0, "a"), Dot(1, 1, 0, "b")], means, ("x", "y"), "title")
+    heights = sorted(float(y) for y in re.findall(r'<text class="mean" x="[\d.]+" y="([\d.]+)"', svg))[1:]
+    assert min(b - a for a, b in pairwise(heights)) >= 13
+
+
+def test_a_calibration_curve_has_its_counts():
+    bins = [Bin(i / 10, i / 10 + 0.1, 10 * i, i / 10 + 0.05, 0.5, 0.4, 0.6) for i in (5, 9)]
+    svg = calibration_chart(bins, "title")
+    assert {"50", "90"} <= set(labels(svg))
+    tall = [float(h) for h in re.findall(r'<rect class="right"[^>]* height="([\d.]+)"', svg)]
+    assert tall[1] == pytest.approx(90 / 50 * tall[0], abs=0.2)

@@ -14,10 +14,13 @@ from finetune.data.notices import Notice
 from finetune.evaluation import Contradiction, Shift
 from finetune.evaluation.metrics import SubsetAccuracy, evaluate
 from finetune.report import write_report
+from finetune.report.calibration import calibration_bins
 from finetune.report.charts import BOTTOM, HEIGHT, TOP
-from finetune.report.html import curve
+from finetune.report.curves import curve, lr_trials, training_curves
+from finetune.report.sections import Section, Table, leaderboard
+from finetune.report.summary import next_steps, trust_points
 from finetune.report.thumbnails import thumbnail
-from finetune.runs import DataCopies, write_predictions
+from finetune.runs import DataCopies, Prediction, write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
 
@@ -101,7 +104,7 @@ def test_mistakes_have_thumbnails_and_words(folder):
     y, p = predictions()
     wrong = int((p.argmax(axis=1) != y).sum())
     assert wrong
-    assert len(images) == min(wrong, 12)
+    assert len(images) == min(wrong, 12) + 12  # and the least certain
     assert all(value.startswith("data:image/jpeg;base64,") for value in images)
     assert sum(name == "alt" for name, _ in checker.attributes) >= len(images)
 
@@ -160,7 +163,7 @@ def test_pictures_of_photographs_are_quick(tmp_path):
 
 
 def test_what_puts_the_number_in_doubt_is_on_the_page(tmp_path):
-    """The warnings before everything else; then accuracy without copies, groups, shift and contradiction."""
+    """The accuracy, without copies too, with warnings right below it; groups, shift and contradiction."""
     y, p = predictions()
     test = evaluate(y, p, CLASSES, np.arange(60) // 6)
     test = replace(test, without_copies=SubsetAccuracy(41, 0.5123, (0.35, 0.66)))
@@ -172,7 +175,8 @@ def test_what_puts_the_number_in_doubt_is_on_the_page(tmp_path):
     )
     page = write_report(run, tmp_path)
     _, text = read(page)
-    assert text.index("Held-out accuracy is <lower>.") < text.index("accuracy on 60 held-out images")
+    assert text.index("accuracy on 60 held-out images") < text.index("Held-out accuracy is <lower>.")
+    assert text.index("Held-out accuracy is <lower>.") < text.index("The numbers")
     for words in (
         "51.2% (35.0% to 66.0%) on the 41 held-out images without a copy",
         f"in 10 groups, worth about {test.n_effective:.0f} independent images",
@@ -213,17 +217,17 @@ def test_the_curve_marks_what_was_chosen_even_if_another_scores_higher():
     drawn = curve({"l2": 0.1, "curve": points("l2", [10.0, 0.001, 0.1], [0.8, 0.7, 0.79])})
     assert [row["l2"] for row in drawn.rows] == [0.001, 0.1, 10.0]
     assert drawn.chosen == 1
-    marks = re.findall(r'<circle class="mark (\w+)" cx="([\d.]+)" cy="([\d.]+)"', drawn.svg)
+    marks = re.findall(r'<circle class="mark (\w+)" cx="([\d.]+)" cy="([\d.]+)"', drawn.charts[0])
     assert [mark for mark, _, _ in marks] == ["dot", "ring", "dot"]
     heights = [float(y) for _, _, y in marks]
     assert heights[2] < heights[1] < heights[0]  # higher accuracy, higher on the page
 
 
 def test_powers_stand_on_a_logarithmic_axis_and_equal_steps_on_a_linear_one():
-    powers = curve({"curve": points("l2", [10.0**e for e in range(-4, 3)], [0.5] * 7)}).svg
+    powers = curve({"curve": points("l2", [10.0**e for e in range(-4, 3)], [0.5] * 7)}).charts[0]
     for label in ("10⁻⁴", "10⁻³", "10⁻²", "10⁻¹", "1", "10", "10²"):
         assert f">{label}</text>" in powers
-    steps = curve({"curve": points("k", range(1, 51), [0.5] * 50)}).svg
+    steps = curve({"curve": points("k", range(1, 51), [0.5] * 50)}).charts[0]
     assert ">20</text>" in steps
     assert ">40</text>" in steps
     assert "⁰" not in steps
@@ -231,7 +235,7 @@ def test_powers_stand_on_a_logarithmic_axis_and_equal_steps_on_a_linear_one():
 
 @pytest.mark.parametrize("score", [0.0, 0.004, 0.5, 0.999, 1.0])
 def test_a_flat_curve_stays_within_its_axis(score):
-    svg = curve({"curve": [{"k": k, "cv_accuracy": score, "cv_std": None} for k in (1, 2, 3)]}).svg
+    svg = curve({"curve": [{"k": k, "cv_accuracy": score, "cv_std": None} for k in (1, 2, 3)]}).charts[0]
     heights = [float(y) for y in re.findall(r'<circle[^>]* cy="([\d.]+)"', svg)]
     assert len(heights) == 3
     assert all(TOP <= y <= HEIGHT - BOTTOM for y in heights)
@@ -250,3 +254,83 @@ def test_a_page_with_thumbnails_is_quick(folder):
     start = time.perf_counter()
     write_report(with_data(folder), folder)
     assert time.perf_counter() - start < 1  # 0.1 s alone; the limit leaves room for a busy machine
+
+
+def test_what_to_know_comes_from_the_run():
+    y, p = predictions(n=12)
+    run = make_run(test=evaluate(y, p, CLASSES), warnings=["Copies."])
+    counts = {**run.data.counts, "bees": 8}
+    data = run.data.model_copy(update={"counts": counts, "n_images": sum(counts.values())})
+    points = trust_points(run.model_copy(update={"data": data}))
+    assert points[0] == "Copies."
+    assert any("12 held-out images leave the accuracy open" in point for point in points)
+    assert any("1 class has fewer than 10 training images: bees" in point for point in points)
+    assert any("1 file could not be read" in point for point in points)
+
+
+def test_nothing_is_said_against_a_number_that_nothing_speaks_against():
+    y = np.arange(3000) % 3
+    run = make_run(test=evaluate(y, np.eye(3)[y] * 0.97 + 0.01, CLASSES), warnings=[])
+    counts = dict.fromkeys(CLASSES, 2000)
+    data = run.data.model_copy(update={"skipped": [], "counts": counts, "n_images": 6000})
+    run = run.model_copy(update={"data": data})
+    assert trust_points(run) == []
+    assert [step.command.split()[1] for step in next_steps(run)] == ["compare", "predict"]
+
+
+def test_the_pair_that_most_mistakes_are_of_is_named():
+    y = np.zeros(20, int)
+    p = np.eye(3)[[1] * 6 + [0] * 14] * 0.9 + 0.1 / 3
+    steps = [step.text for step in next_steps(make_run(test=evaluate(y, p, CLASSES)))]
+    assert any("6 of 6 mistakes are ants predicted as bees" in step for step in steps)
+
+
+def test_bins_of_the_calibration_curve_hold_all_images():
+    rng = np.random.default_rng(0)
+    predictions = [Prediction("", "a", "b", p, bool(rng.random() < p)) for p in [*rng.random(500), 1.0, 0.0]]
+    bins = calibration_bins(predictions)
+    assert sum(one.n for one in bins) == 502
+    assert all(one.start <= one.probability <= one.end for one in bins)
+    inside = [one.low <= one.probability <= one.high for one in bins]
+    assert sum(inside) >= 8  # calibrated by construction
+
+
+def test_the_l2_path_has_its_loss_and_k_has_error_bars():
+    rows = [{"l2": 10.0**e, "cv_accuracy": 0.9, "cv_std": 0.01, "cv_loss": 0.2 + e * e} for e in range(-3, 4)]
+    drawn = curve({"l2": 1.0, "curve": rows})
+    assert drawn.by_loss
+    assert len(drawn.charts) == 2
+    knn = curve({"k": 3, "curve": points("k", range(1, 9), [0.8] * 8)})
+    assert knn.charts[0].count('class="error"') == 8
+
+
+def test_training_curves_show_both_trainings():
+    lines = [
+        {"epoch": e, "loss": 1 / e, "accuracy": 1 - 0.5 / e, "lr": 0.01 / e, "update_ratio": 1e-3}
+        for e in (1, 2, 3)
+    ]
+    judged = [{"epochs": e, "validation_loss": 2 / e, "validation_accuracy": 1 - 0.6 / e} for e in (1, 2)]
+    drawn = training_curves({"curve": judged}, lines)
+    assert [re.search('aria-label="(.+?)"', svg)[1].split()[0] for svg in drawn] == [
+        "Loss", "Accuracy", "Learning", "Update",
+    ]  # fmt: skip
+    assert drawn[0].count('class="mark diamond"') == 2 + 1  # and one in the key
+    assert curve({"curve": judged}) is None
+    assert training_curves({}, [{"step": 0, "l2": 1.0}]) == []
+    tried = [{"lr": 10.0**-e, "validation_loss": None if e == 1 else 0.1 * e} for e in (1, 2, 3)]
+    assert len(re.findall("<circle", lr_trials({"lr": 0.01, "learning_rates": tried}))) == 2
+
+
+def test_other_sections_stand_behind_the_first_screen(tmp_path):
+    rows = [("probe <1>", 0.94, 0.9, 0.97, "0.4 s"), ("knn", 0.9, None, None, "0.1 s")]
+    added = [
+        leaderboard(rows, ["time"]),
+        Section("Notes & more", ("One <b>.",), table=Table(("a",), [["<i>"]])),
+    ]
+    page = write_report(make_run(), tmp_path, added)
+    _, text = read(page)
+    assert text.index("What to do next") < text.index("Leaderboard") < text.index("Confusion matrix")
+    for words in ("probe <1>", "90.0% to 97.0%", "Notes & more", "One <b>."):
+        assert words in text
+    assert '<a href="#notes-more">' in page.read_text()
+    assert '<section id="notes-more">' in page.read_text()
