@@ -9,8 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finetune.export.predictor import load
     from finetune.runs import Run
-    from finetune.runs.predictor import Predictor, load
+    from finetune.runs.predictor import Predictor
     from finetune.train import fit
 
 __all__ = ["Predictor", "Run", "fit", "load"]
@@ -19,7 +20,7 @@ _HOMES = {
     "Predictor": "finetune.runs.predictor",
     "Run": "finetune.runs",
     "fit": "finetune.train",
-    "load": "finetune.runs.predictor",
+    "load": "finetune.export.predictor",
 }
 
 

@@ -49,7 +49,14 @@ FLOORS = [
         "finetune.trust",
         "finetune.train",
     ),
-    *("finetune.compare", "finetune.checks", "finetune.cli", "finetune.__main__", "finetune"),
+    *(
+        "finetune.export",
+        "finetune.compare",
+        "finetune.checks",
+        "finetune.cli",
+        "finetune.__main__",
+        "finetune",
+    ),
 ]
 
 

@@ -10,6 +10,7 @@ from cyclopts import App
 
 from finetune.cli.check import check
 from finetune.cli.compare import compare
+from finetune.cli.export import export
 from finetune.cli.predict import predict
 from finetune.cli.report import report
 from finetune.cli.resume import resume
@@ -65,6 +66,14 @@ app.command(
         "finetune check --data photos/",
         "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
         "finetune check --data photos/ --strategy last-layers --layers 2 --lr 0.001",
+    ),
+)
+app.command(
+    export,
+    help_epilogue=epilogue(
+        "finetune export runs/first --format onnx",
+        "finetune export runs/first --format page --out classifier",
+        "finetune export runs/first --format onnx --int8",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))

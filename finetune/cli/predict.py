@@ -43,7 +43,7 @@ def predict(
     """
     import numpy as np
 
-    from finetune.runs.predictor import load
+    from finetune.export.predictor import load
     from finetune.trust import Knowledge
     from zoo.cli.console import print_json
     from zoo.images.scan import scan
