@@ -17,7 +17,7 @@ __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[Path, Parameter(help="A run folder.")],
+    run: Annotated[Path, Parameter(help="A run folder, or a model that `finetune export` wrote.")],
     images: Annotated[list[Path], Parameter(help="Images, and folders of images.")],
     *,
     top: Annotated[int, Parameter(help="How many classes to show for each image.")] = 3,
@@ -43,7 +43,7 @@ def predict(
     """
     import numpy as np
 
-    from finetune.export.predictor import load
+    from finetune.export.predictor import ExportedPredictor, load
     from finetune.trust import Knowledge
     from zoo.cli.console import print_json
     from zoo.images.scan import scan
@@ -53,7 +53,10 @@ def predict(
     if not paths:
         log("There are no images there. Give image files, or folders that hold some.")
         return 2
-    knowledge = Knowledge.load(predictor.run.path / "model")
+    if isinstance(predictor, ExportedPredictor):
+        knowledge = predictor.knowledge
+    else:
+        knowledge = Knowledge.load(predictor.run.path / "model")
     # What the run cannot give is refused before the images are read, which may take long.
     if coverage is not None:
         knowledge.prediction_sets(np.empty((0, len(predictor.classes))), coverage)

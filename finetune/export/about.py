@@ -28,10 +28,11 @@ def about(predictor: "Predictor", knowledge: "Knowledge") -> dict[str, Any]:
     Returns
     -------
     dict
-        ``version`` of this description; ``precision``; ``classes``; ``input`` and ``preprocess``, by which an image becomes
-        the input; ``outputs``; ``temperature``, which is in the scores already; ``prediction_sets`` for
-        ``--coverage``, ``unfamiliar`` for ``--reject`` (None where the run does not know); ``run`` and
-        ``accuracy``: where it comes from, and how good it is. Nothing in it names a place on the disk.
+        ``version`` of this description; ``precision``; ``classes``; ``input`` and ``preprocess``, by which an
+        image becomes the input; ``outputs``; ``temperature``, which is in the scores already;
+        ``prediction_sets`` for ``--coverage``, ``unfamiliar`` for ``--reject`` (None where the run does not
+        know); ``run`` and ``accuracy``: where it comes from, and how good it is. Nothing in it names a place
+        on the disk.
     """
     run = predictor.run
     test, known = run.test, knowledge.unfamiliar

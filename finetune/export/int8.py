@@ -73,10 +73,10 @@ class Int8:
     def lines(self) -> list[str]:
         """Return what a person reads."""
         lo, hi = self.ci95
+        lost = f"loses {100 * self.lost:.1f} points (95% interval {100 * lo:.1f} to {100 * hi:.1f})"
+        right = f"{self.accuracy:.1%} of {self.n:,} held-out images right, float32 {self.accuracy_fp32:.1%}"
         lines = [
-            f"int8: {self.accuracy:.1%} of {self.n:,} held-out images, float32 {self.accuracy_fp32:.1%}: loses"
-            f" {100 * self.lost:.1f} points (95% interval {100 * lo:.1f} to {100 * hi:.1f});"
-            f" {self.agree:.1%} are predicted alike",
+            f"int8: {right}: {lost}; {self.agree:.1%} are predicted alike",
             f"int8: {self.megabytes:.1f} MB and {self.milliseconds:.1f} ms an image here, float32"
             f" {self.megabytes_fp32:.1f} MB and {self.milliseconds_fp32:.1f} ms",
         ]
@@ -170,7 +170,7 @@ def _calibration(source: "Source") -> list[NDArray[np.uint8]]:
 def _reader(images: list[NDArray[np.uint8]]) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         """Gives one batch at a time."""
 
         def __init__(self) -> None:
