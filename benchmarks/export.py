@@ -27,7 +27,7 @@ from finetune.export import export
 from finetune.export.onnx_file import quiet
 from finetune.export.predictor import session_of
 from finetune.export.source import Source
-from zoo.engines import ENGINES, BATCH, EngineError, build
+from zoo.engines import BATCH, ENGINES, EngineError, build
 from zoo.engines.machine import machine, versions
 
 
@@ -49,7 +49,7 @@ def timms_own(folder, batch, into):
 
 
 def contenders(source, batch, folder):
-    """What is timed: a function of a batch of pixels, by name; each returns class probabilities or features."""
+    """What is timed, by name: functions of a batch of pixels."""
     exported = session_of(export(source.run.path, "onnx", Path(folder) / "ours").path)
     peer, normalised = timms_own(source.run.path / "model", batch, folder)
     prepared = normalised(np.resize(source.pixels, (batch, *source.pixels.shape[1:])))
