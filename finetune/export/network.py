@@ -91,18 +91,18 @@ class UnfamiliarModule(nn.Module):
 
     def __init__(self, known: Unfamiliar) -> None:
         super().__init__()
-        self.k = known.k
+        self.known = known
         self.register_buffer("references", torch.tensor(known.references))
         self.register_buffer("distances", torch.tensor(known.distances))
-        self.register_buffer("p_values", torch.tensor(known.p_values))
+        self.register_buffer("p_values", torch.tensor(known.p_values, dtype=torch.float32))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return p-values, (n,)."""
         lengths = (features * features).sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
         cosines = (features / lengths) @ self.references.float().T
-        distance = 1 - torch.topk(cosines, self.k, dim=1).values[:, -1:]
+        distance = 1 - torch.topk(cosines, self.known.k, dim=1).values[:, -1:]
         place = (self.distances < distance).sum(dim=1)
-        return self.p_values[place].float()
+        return self.p_values[place]
 
 
 def classifier(predictor: "Predictor", unfamiliar: Unfamiliar | None) -> Classifier:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import RunError
-from finetune.export.predictor import ONNX_FILE, metadata_of, session_of
+from finetune.export.predictor import ONNX_FILE, UNFAMILIAR, metadata_of, session_of
 
 if TYPE_CHECKING:
     import onnx
@@ -66,7 +66,20 @@ def make(module: "Classifier", pixels: NDArray[np.uint8]) -> "onnx.ModelProto":
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
+    _keep_arrays(model, module)
     return model
+
+
+def _keep_arrays(model: "onnx.ModelProto", module: "Classifier") -> None:
+    """Make sure that a reader finds the arrays of unfamiliar images by name: small ones are computed away."""
+    from onnx import numpy_helper
+
+    if module.unfamiliar is None:
+        return
+    names = {tensor.name for tensor in model.graph.initializer}
+    for name, array in module.unfamiliar.known.to_arrays().items():
+        if (full := f"{UNFAMILIAR}.{name}") not in names:
+            model.graph.initializer.append(numpy_helper.from_array(array, full))
 
 
 def describe(model: "onnx.ModelProto", about: dict[str, Any]) -> None:
@@ -98,7 +111,7 @@ def save(model: "onnx.ModelProto", path: Path) -> None:
 def check(source: "Source", path: Path) -> float:
     """Run the golden images through ONNX Runtime, in batches of several sizes; return the difference."""
     session = session_of(path)
-    if metadata_of(session) != json.loads(json.dumps(source.about)):
+    if metadata_of(session) != json.loads(json.dumps({**source.about, "opset": OPSET})):
         raise RunError("The ONNX file's metadata does not come back.", "Nothing was exported: report this.")
     worst = 0.0
     for size in _BATCHES:

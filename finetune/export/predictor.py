@@ -26,9 +26,12 @@ from zoo.progress import progress
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ONNX_FILE", "ExportedPredictor", "load", "load_onnx", "metadata_of", "session_of"]
+__all__ = ["ONNX_FILE", "UNFAMILIAR", "ExportedPredictor", "load", "load_onnx", "metadata_of", "session_of"]
 
 ONNX_FILE = "model.onnx"
+
+#: What the names of arrays begin with that tell unfamiliar images.
+UNFAMILIAR = "unfamiliar"
 
 #: Images that are run at a time.
 _BATCH = 32
@@ -78,9 +81,7 @@ class ExportedPredictor(BasePredictor):
         sets = self.about["prediction_sets"]
         return Knowledge(
             None if sets is None else PredictionSets.from_dict(sets),
-            None
-            if self.about["unfamiliar"] is None
-            else _unfamiliar(self.path, self.about["unfamiliar"]["k"]),
+            None if self.about["unfamiliar"] is None else _unfamiliar(self.path),
         )
 
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
@@ -207,7 +208,7 @@ def metadata_of(session: "onnxruntime.InferenceSession") -> dict[str, Any]:
         return {}
 
 
-def _unfamiliar(path: Path, k: int) -> Unfamiliar:
+def _unfamiliar(path: Path) -> Unfamiliar:
     """The features of training images that the file holds."""
     try:
         import onnx
@@ -218,8 +219,8 @@ def _unfamiliar(path: Path, k: int) -> Unfamiliar:
     from onnx import numpy_helper
 
     arrays = {
-        tensor.name.removeprefix("unfamiliar."): numpy_helper.to_array(tensor)
+        tensor.name.removeprefix(f"{UNFAMILIAR}."): numpy_helper.to_array(tensor)
         for tensor in onnx.load(str(path)).graph.initializer
-        if tensor.name.startswith("unfamiliar.")
+        if tensor.name.startswith(f"{UNFAMILIAR}.")
     }
-    return Unfamiliar.from_arrays({**arrays, "k": np.array(k)})
+    return Unfamiliar.from_arrays(arrays)
