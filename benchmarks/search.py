@@ -60,7 +60,8 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    task = prepare(Request(given.data, (given.model,))).task(make_method("probe"))
+    method = make_method("probe")
+    task = prepare(Request(given.data, (given.model,)), methods=[method]).task(method)
     result = {"trials": given.trials, "seeds": given.seeds}
     for name, kind in KINDS.items():
         best, seconds = [], []

@@ -123,6 +123,9 @@ class Experiment:
     matrices : dict of str to (n, d) float32 array
         Features by the network's name; ``pixels``: colours on 32 x 32 pixels, from 0 to 1; ``statistics``: as
         :class:`finetune.data.statistics.ImageStatistics` computes them.
+    stages : dict of str to (n, D) float32 array
+        Last features and beside them the average and maximum of every stage, by the network's name; empty
+        where nothing needs them.
     copies : Grouped
         Which images show one thing.
     split : Split
@@ -144,6 +147,7 @@ class Experiment:
     backbones: tuple[Backbone, ...]
     spaces: tuple[BackboneSpace, ...]
     matrices: dict[str, NDArray[np.float32]]
+    stages: dict[str, NDArray[np.float32]]
     copies: Grouped
     split: Split
     folds: Folds
@@ -158,13 +162,22 @@ class Experiment:
 
     def inputs(self, method: Method, backbone: Backbone | None = None) -> NDArray[np.float32]:
         """Return what a method works on, of all images: a network's features, or pixels."""
-        return self.matrices["pixels" if method.inputs == "pixels" else (backbone or self.backbone).name]
+        if method.inputs == "pixels":
+            return self.matrices["pixels"]
+        return (self.stages if method.features == "stages" else self.matrices)[
+            (backbone or self.backbone).name
+        ]
 
-    def images(self, X: NDArray[np.float32], rows: NDArray[np.int64]) -> Images:
-        """Return some of the images, with their rows of `X`."""
+    def identity(self, method: Method, backbone: Backbone) -> dict[str, Any]:
+        """Return what the features that a method works on depend on besides the images."""
+        space = next(space for space in self.spaces if space.backbone is backbone)
+        return space.identity if method.features == "stages" else space.blocks[0][0]
+
+    def images(self, X: NDArray[np.float32], rows: NDArray[np.int64], n_last: int | None = None) -> Images:
+        """Return some of the images, with their rows of `X`, of which `n_last` columns are last features."""
         dataset = self.dataset
         groups = None if dataset.groups is None else dataset.groups[rows]
-        return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows], groups)
+        return Images(tuple(dataset.paths[i] for i in rows), dataset.labels[rows], X[rows], groups, n_last)
 
     def task(self, method: Method, backbone: Backbone | None = None, **settings: Any) -> Task:
         """Return the training images with their folds, as a method is given them.
@@ -184,12 +197,16 @@ class Experiment:
             "log": self.log,
             **settings,
         }
-        train = self.images(self.inputs(method, backbone), self.split.train)
+        train = self._images(method, backbone, self.split.train)
         return Task(train, self.folds, self.dataset.classes, **settings)
 
     def held_out(self, method: Method, backbone: Backbone | None = None) -> Images:
         """Return the held-out images, to be evaluated once."""
-        return self.images(self.inputs(method, backbone), self.split.test)
+        return self._images(method, backbone, self.split.test)
+
+    def _images(self, method: Method, backbone: Backbone | None, rows: NDArray[np.int64]) -> Images:
+        n_last = (backbone or self.backbone).num_features if method.features == "stages" else None
+        return self.images(self.inputs(method, backbone), rows, n_last)
 
     def repeated_folds(self, repeats: int) -> Folds:
         """Return folds of the training images, repeated with other draws; the first are `folds`."""
@@ -207,6 +224,7 @@ def prepare(
     log: Callable[[str], None] | None = None,
     more_spaces: Sequence[Space] = (),
     backbones: Sequence[Backbone] | None = None,
+    methods: Sequence[Method] = (),
     leader_first: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Experiment:
     """Read, extract, drop what cannot be read, group, split, fold.
@@ -222,6 +240,8 @@ def prepare(
         What else to compute of each image in the same pass; goes into `matrices` by the name of its class.
     backbones : sequence of Backbone, optional
         The request's networks, where they are loaded already.
+    methods : sequence of Method, optional
+        What will be given tasks: where one of them reads the features of all stages, they are computed too.
     leader_first : callable, optional
         Makes a context in which, of several processes, the first one extracts before the others.
 
@@ -241,20 +261,21 @@ def prepare(
 
     log = log or (lambda line: None)
     clock = Clock()
+    features = "stages" if any(method.features == "stages" for method in methods) else "last"
     with clock.phase("data"):
         dataset = _read(request)
     with clock.phase("model"):
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
     with clock.phase("features"), leader_first():
-        spaces = tuple(BackboneSpace(b, request.engine, request.precision, log) for b in loaded)
+        spaces = tuple(BackboneSpace(b, request.engine, request.precision, log, features) for b in loaded)
         found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces])
     names = [*(b.name for b in loaded), "pixels", "statistics", *(type(s).__name__ for s in more_spaces)]
-    matrices = dict(zip(names, found.matrices, strict=True))
+    matrices, stages = _last(dict(zip(names, found.matrices, strict=True)), loaded, features)
     dataset = _readable(dataset, found.skipped, request.strict)
     dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
     check_counts(dataset)
     digests = [found.digests[i] for i in kept]
-    matrices = _rows(matrices, kept)
+    matrices, stages = _rows(matrices, kept), _rows(stages, kept)
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
     with clock.phase("copies"), leader_first():
@@ -273,6 +294,7 @@ def prepare(
         backbones=loaded,
         spaces=spaces,
         matrices=_rows(matrices, kept),
+        stages=_rows(stages, kept),
         copies=grouped,
         split=split,
         folds=dealt,
@@ -287,6 +309,17 @@ def _rows(
 ) -> dict[str, NDArray[np.float32]]:
     """Return some rows of each matrix; nothing is copied where all are kept, in their order, as mostly."""
     return {name: X if len(kept) == len(X) else X[kept] for name, X in matrices.items()}
+
+
+def _last(
+    matrices: dict[str, NDArray[np.float32]], backbones: Sequence[Backbone], features: str
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """Return the matrices with last features only, and what they were of where that is all stages."""
+    if features == "last":
+        return matrices, {}
+    stages = {backbone.name: matrices[backbone.name] for backbone in backbones}
+    last = {backbone.name: stages[backbone.name][:, : backbone.num_features] for backbone in backbones}
+    return {**matrices, **last}, stages
 
 
 def _read(request: Request) -> Dataset:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
-from finetune.options import Options
+from finetune.options import FeatureOptions, Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +29,7 @@ OptionsT = TypeVar("OptionsT", bound=Options)
 
 Kind = Literal["strategy", "baseline", "reference"]
 Inputs = Literal["features", "pixels"]
+Features = Literal["last", "stages"]
 
 
 def _silent(line: str) -> None:
@@ -49,20 +50,38 @@ class Images:
         What the method needs: features of the frozen backbone, or pixels.
     groups : (n,) array or None
         Images of one group show one thing and never straddle a split or a fold.
+    n_last : int or None
+        Where `X` holds features of all stages: how many of its columns, the first ones, are the network's
+        last features.
     """
 
     paths: tuple[Path, ...]
     labels: NDArray[np.int64]
     X: NDArray[np.float32]
     groups: NDArray[Any] | None = None
+    n_last: int | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    @property
+    def last(self) -> NDArray[np.float32]:
+        """The network's last features, (n, n_last); all of `X` where it holds nothing else."""
+        return self.X[:, : self.n_last]
+
+    def features(self, features: str) -> NDArray[np.float32]:
+        """Return the features that are called ``last`` or ``stages``."""
+        return self.X if features == "stages" else self.last
+
+    def reading(self, features: str) -> Images:
+        """Return the images with nothing but the features that are called ``last`` or ``stages``."""
+        return replace(self, X=self.features(features), n_last=None)
+
     def subset(self, rows: NDArray[np.int64]) -> Images:
         """Take some of the images, in the order wanted."""
         groups = None if self.groups is None else self.groups[rows]
-        return Images(tuple(self.paths[i] for i in rows), self.labels[rows], self.X[rows], groups)
+        paths = tuple(self.paths[i] for i in rows)
+        return Images(paths, self.labels[rows], self.X[rows], groups, self.n_last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +207,12 @@ class Method(ABC, Generic[OptionsT]):
 
     def __init__(self, options: OptionsT | None = None) -> None:
         self.options = options if options is not None else self.Options()  # type: ignore[assignment]
+
+    @property
+    def features(self) -> Features:
+        """Which features of a network the task's `X` shall hold: ``last``, or those of all ``stages`` too."""
+        options = self.options
+        return "stages" if isinstance(options, FeatureOptions) and options.features != "last" else "last"
 
     @abstractmethod
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:

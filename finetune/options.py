@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from finetune.errors import OptionError
 from finetune.space import Space
 
-__all__ = ["Options", "as_words", "choices", "flag", "make_options", "option"]
+__all__ = ["FeatureOptions", "Options", "as_words", "choices", "flag", "make_options", "option"]
 
 OptionsT = TypeVar("OptionsT", bound="Options")
 
@@ -60,6 +60,16 @@ def option(default: Any, help: str, *, group: str = "", **bounds: Any) -> Any:
         ``gt``, ``ge``, ``lt``, ``le``, ``min_length`` as for :func:`pydantic.Field`.
     """
     return Field(default, description=help, json_schema_extra={"group": group}, **bounds)
+
+
+class FeatureOptions(Options):
+    """What may be set of a method that reads the last features alone, or those of all stages beside them."""
+
+    features: Literal["auto", "last", "stages"] = option(
+        "auto",
+        "Features of the network: its last ones, or the average and maximum of every stage beside them;"
+        " auto takes stages where their cross-validated log loss is lower by more than a standard error.",
+    )
 
 
 def make_options(method: str, kind: type[OptionsT], values: Mapping[str, Any]) -> OptionsT:

@@ -258,7 +258,13 @@ def _run(
     """Do what is requested, in the folder."""
     clock, team, method = Clock(), _Team(), request.method()
     registry = _registry(request.registry)
-    experiment = prepare(request.experiment, registry=registry, log=log, leader_first=team.leader_first)
+    experiment = prepare(
+        request.experiment,
+        registry=registry,
+        log=log,
+        methods=[method],
+        leader_first=team.leader_first,
+    )
     backbone = None if method.inputs == "pixels" else experiment.backbone
     data = _data_record(experiment)
     if unfinished is not None:

@@ -221,7 +221,7 @@ class Knowledge:
             return cls()
         sets = fit_prediction_sets(softmax(fitted.out_of_fold), train.labels, train.groups)
         enough = train.groups is None or len(np.unique(train.groups)) > 1
-        return cls(sets, Unfamiliar.fit(train.X, train.groups) if enough else None)
+        return cls(sets, Unfamiliar.fit(train.last, train.groups) if enough else None)
 
     def save(self, folder: Path) -> None:
         """Write it beside a saved model."""
@@ -289,4 +289,4 @@ class Knowledge:
         return self.unfamiliar
 
 
-_RETRAIN = "Train with a strategy that cross-validates: probe, knn or svm."
+_RETRAIN = "Train with a strategy that cross-validates: probe, kernel, knn or svm."

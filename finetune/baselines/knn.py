@@ -63,7 +63,7 @@ class KNN(Method[KNNOptions]):
             "cv_std": own[best.k - 1]["cv_std"],
         }
         curve = [{key: r[key] for key in ("k", "cv_accuracy", "cv_std")} for r in own]
-        head = Neighbours(task.train.X, y, len(task.classes), *best)
+        head = Neighbours(task.train.last, y, len(task.classes), *best)
         warnings = self._border(best.k, search.k)
         return FittedHead.calibrated(
             task, backbone, head, search.out_of_fold(), choice, curve, warnings, history=records
@@ -80,7 +80,7 @@ class KNN(Method[KNNOptions]):
 
         options = self.options
         return NeighbourSearch(
-            task.train.X,
+            task.train.last,
             task.train.labels,
             len(task.classes),
             plan,

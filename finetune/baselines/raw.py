@@ -23,7 +23,7 @@ class RawLinear(Probe):
     Options = Options  # type: ignore[assignment]  # the probe's settings stay at their defaults
 
     def __init__(self, options: object = None) -> None:
-        super().__init__(Probe.Options())
+        super().__init__(Probe.Options(features="last"))
 
 
 class RawKNN(KNN):

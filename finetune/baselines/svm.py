@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from finetune.method import Fitted, Kind, Method, Task
-from finetune.options import Options, option
+from finetune.options import FeatureOptions, option
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from finetune.data.plan import Nested, Plan
+    from finetune.heads.feature_paths import FeaturePaths
     from finetune.heads.linear import Linear
     from finetune.heads.regularisation import L2Path
     from zoo.backbone import Backbone
@@ -32,7 +33,7 @@ INTERCEPT_SCALING = 10.0
 FIRST, LAST = 100.0, 1e-1
 
 
-class SVMOptions(Options):
+class SVMOptions(FeatureOptions):
     """What may be set of a support vector machine."""
 
     class_weight: Literal["none", "balanced"] = option(
@@ -58,7 +59,8 @@ class SVM(Method[SVMOptions]):
         from finetune.runs.saved import FittedHead
 
         plan = plain(task.folds)
-        path = self._path(task, plan, TOLERANCE)
+        paths = self._paths(task, plan, TOLERANCE)
+        path = paths.path()
         n_rows = float(np.mean([len(train) for train in plan.trains]))
         curve = []
         for point in path.points:
@@ -66,8 +68,9 @@ class SVM(Method[SVMOptions]):
             record = {"cv_accuracy": float(accuracies.mean()), "cv_std": float(accuracies.std())}
             curve.append({"c": _c_of(point.l2, n_rows), **record})
         best = curve[path.points.index(path.best())]
-        choice = {"class_weight": self.options.class_weight, **best}
-        head, warnings = self._linear_svc(task, best["c"]), _border(path, best["c"])
+        choice = {"class_weight": self.options.class_weight, **best, **paths.record()}
+        X, warnings = task.train.features(paths.features()), _border(path, best["c"])
+        head = self._linear_svc(task, X, best["c"])
         return FittedHead.calibrated(task, backbone, head, path.out_of_fold(), choice, curve, warnings)
 
     def cross_validate(
@@ -76,31 +79,40 @@ class SVM(Method[SVMOptions]):
         """Predict every outer fold with what is chosen and fitted outside it."""
         from finetune.heads.regularisation import NESTED_TOLERANCE
 
-        return self._path(task, nested, NESTED_TOLERANCE).predict_outer(nested)
+        return self._paths(task, nested, NESTED_TOLERANCE).predict_outer(nested)
 
-    def _path(self, task: Task, plan: Plan, tolerance: float) -> L2Path:
+    def _paths(self, task: Task, plan: Plan, tolerance: float) -> FeaturePaths:
+        from finetune.heads.feature_paths import FeaturePaths
         from finetune.heads.regularisation import L2Path
 
-        path = L2Path(
-            task.train.X,
-            task.train.labels,
-            plan,
-            len(task.classes),
-            squared_hinge,
-            criterion=lambda scores, y: float((scores.argmax(axis=1) != y).mean()),
-            class_weight=self.options.class_weight,
-            tolerance=tolerance,
-        )
-        path.fit(FIRST, LAST)
-        return path
+        train, options = task.train, self.options
 
-    def _linear_svc(self, task: Task, C: float) -> Linear:
+        def make(X: NDArray[np.float32]) -> L2Path:
+            return L2Path(
+                X,
+                train.labels,
+                plan,
+                len(task.classes),
+                squared_hinge,
+                criterion=lambda scores, y: float((scores.argmax(axis=1) != y).mean()),
+                class_weight=options.class_weight,
+                tolerance=tolerance,
+            )
+
+        def fit(path: L2Path) -> None:
+            path.fit(FIRST, LAST)
+
+        return FeaturePaths(
+            train.X, train.n_last, train.labels, train.groups, options.features, plan, make, fit
+        )
+
+    def _linear_svc(self, task: Task, X: NDArray[np.float32], C: float) -> Linear:
         import numpy as np
         from sklearn.svm import LinearSVC
 
         from finetune.heads.linear import Linear, Problems
 
-        X, y = task.train.X, task.train.labels
+        y = task.train.labels
         # Standardised as in cross-validation, very small deviations floored.
         problem = Problems(X, y, np.ones((1, len(y)), np.float32), len(task.classes))
         scale = problem.scale[0].astype(np.float64)

@@ -40,7 +40,8 @@ class HeadPart(Trainable):
     """
 
     def __init__(self, probe: Probe, task: Task) -> None:
-        self.images = task.train.subset(draw(task.train.labels, IMAGES, task.seed))
+        features = "stages" if probe.options.features == "stages" else "last"
+        self.images = task.train.reading(features).subset(draw(task.train.labels, IMAGES, task.seed))
         self.seed = task.seed
         self._probe, self._n_classes = probe, len(task.classes)
         self._hidden_layer = probe.options.head == "mlp"

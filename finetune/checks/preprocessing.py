@@ -159,7 +159,8 @@ def _preference(context: CheckContext, W: NDArray[np.float32], b: NDArray[np.flo
     swapped = compute([experiment.dataset.paths[i] for i in rows], [SwappedChannels(space)])
     rows = rows[swapped.kept]
     negative_entropies = []
-    for X in (experiment.matrices[experiment.backbone.name][rows], swapped.matrices[0]):
+    plain = experiment.matrices[experiment.backbone.name][rows]
+    for X in (plain, swapped.matrices[0][:, : plain.shape[1]]):
         logarithms = log_softmax(X @ W.T + b)
         negative_entropies.append((np.exp(logarithms) * logarithms).sum(axis=1))
     gain = negative_entropies[0] - negative_entropies[1]

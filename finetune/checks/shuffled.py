@@ -34,7 +34,7 @@ class Shuffled(Check):
     def run(self, context: CheckContext) -> list[CheckResult]:
         """Cross-validate on the folds of the training."""
         task = _shuffled(context.task)
-        accuracy = float(Probe().fit(task, None).choice["cv_accuracy"])
+        accuracy = float(Probe(Probe.Options(features="last")).fit(task, None).choice["cv_accuracy"])
         n = len(task.train)
         chance = np.bincount(task.train.labels).max() / n
         error = math.sqrt(chance * (1 - chance) / n)

@@ -73,7 +73,7 @@ def check(
         pictures = folder.work / "pictures"
         pictures.mkdir()
         loaded = None if registry is None else load_registry(Path(registry))
-        experiment = prepare(request, registry=loaded, log=log)
+        experiment = prepare(request, registry=loaded, log=log, methods=[method])
         context = CheckContext(experiment, method, pictures)
         results = run_checks(context, clock)
         record = CheckRecord(

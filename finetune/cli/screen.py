@@ -70,6 +70,8 @@ def print_run(run: Run, console: Console) -> None:
             f"{cv:.1%}",
             f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
         )
+    if "features_tried" in run.choice:
+        table.add_row("features", str(run.choice["features"]), _features(run))
     if "validation_accuracy" in run.choice:
         table.add_row("inner validation", f"{run.choice['validation_accuracy']:.1%}", _training(run))
     if run.reference.raw_pixels_accuracy is not None:
@@ -152,6 +154,18 @@ def _choice(run: Run) -> str:
     if "k" in run.choice:
         return f"chose k = {run.choice['k']}, {run.choice['metric']}, {run.choice['weights']} votes"
     return ""
+
+
+def _features(run: Run) -> str:
+    """Why the last features or those of all stages were taken."""
+    tried: Any = run.choice["features_tried"]
+    last, stages = tried
+    return (
+        f"log loss {last['log_loss']:.3f} of the last features, {stages['log_loss']:.3f} with all stages: "
+        f"{stages['difference']:.3f} lower, standard error {stages['standard_error']:.3f}"
+        if stages["difference"] >= 0
+        else f"log loss {last['log_loss']:.3f} of the last features, {stages['log_loss']:.3f} with all stages"
+    )
 
 
 def _training(run: Run) -> str:

@@ -30,7 +30,7 @@ from zoo.registry.registry import Registry
 
 __all__ = ["DEFAULT_METHODS", "compare"]
 
-DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe")
+DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe", "kernel")
 
 #: Repetitions of the folds: of methods that predict all folds at once, and of those that fit each anew.
 QUICK_REPEATS, SLOW_REPEATS = 3, 1
@@ -78,7 +78,7 @@ def compare(
     backbones, failed = _load(request.models, registry, log)
     cache = ResultCache(out if out is not None else Path("runs") / f"{data_name(request.data)}-compare")
     request = replace(request, models=tuple(backbone.name for backbone in backbones))
-    experiment = prepare(request, log=log, backbones=backbones)
+    experiment = prepare(request, log=log, backbones=backbones, methods=made)
     results = []
     for method in made:
         rounds = (QUICK_REPEATS if method.shares_folds else SLOW_REPEATS) if repeats is None else repeats
@@ -115,7 +115,7 @@ def _result(
 ) -> MethodResult:
     name = None if backbone is None else backbone.name
     key = {**_key(method, experiment), "repeats": repeats}
-    key["features"] = next((s.identity for s in experiment.spaces if s.backbone is backbone), None)
+    key["features"] = None if backbone is None else experiment.identity(method, backbone)
     found = cache.find(method.name, key)
     if found is not None:
         return found.model_copy(update={"model": name})

@@ -4,7 +4,7 @@ Everything here works on plain arrays and knows nothing of images or networks. S
 imported inside the functions that need them, so that importing this package costs no more than NumPy does.
 """
 
-from finetune.evaluation.calibration import fit_temperature, log_softmax, softmax
+from finetune.evaluation.calibration import fit_temperature, log_losses, log_softmax, softmax
 from finetune.evaluation.comparisons import (
     Contradiction,
     Difference,
@@ -13,6 +13,7 @@ from finetune.evaluation.comparisons import (
     corrected_resampled_t,
     holm,
     mcnemar,
+    standard_error,
 )
 from finetune.evaluation.coverage import PredictionSets, fit_prediction_sets, groups_needed
 from finetune.evaluation.intervals import AccuracyInterval, accuracy_interval, wilson
@@ -38,9 +39,11 @@ __all__ = [
     "fit_temperature",
     "groups_needed",
     "holm",
+    "log_losses",
     "log_softmax",
     "mcnemar",
     "measure_shift",
     "softmax",
+    "standard_error",
     "wilson",
 ]

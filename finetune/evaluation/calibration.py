@@ -4,10 +4,12 @@ Temperature scaling (Guo, Pleiss, Sun and Weinberger 2017, "On calibration of mo
 divides all logits by one number T. The order of the classes, and so the accuracy, stays as it is.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["fit_temperature", "log_softmax", "softmax"]
+__all__ = ["fit_temperature", "log_losses", "log_softmax", "softmax"]
 
 
 def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -44,6 +46,11 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     from scipy import special
 
     return special.softmax(np.asarray(logits, dtype=np.float64), axis=-1)
+
+
+def log_losses(scores: NDArray[Any], labels: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
+    """Return the log loss of each row, (n,), of scores (n, k) that are divided by a temperature."""
+    return -log_softmax(scores / temperature)[np.arange(len(labels)), labels]
 
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike, bounds: tuple[float, float] = (0.05, 20.0)) -> float:

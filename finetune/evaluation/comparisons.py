@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,7 @@ __all__ = [
     "corrected_resampled_t",
     "holm",
     "mcnemar",
+    "standard_error",
 ]
 
 DRAWS = 9999
@@ -310,3 +312,12 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
+
+
+def standard_error(values: NDArray[np.float64], groups: NDArray[Any] | None = None) -> float:
+    """Return the standard error of the mean of some values, which are independent between groups only."""
+    deviations = values - values.mean()
+    if groups is not None:
+        deviations = np.bincount(np.unique(groups, return_inverse=True)[1], deviations)
+    n = len(deviations)
+    return float(np.sqrt((deviations**2).sum() * n / max(1, n - 1)) / len(values))

@@ -5,7 +5,7 @@ and is extended beyond either end as long as the best value is found there. With
 :class:`finetune.data.plan.Nested` plan the same path makes a choice for each outer fold.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +115,24 @@ class L2Path:
         while self._a_best_is_at(0) and self.points[0].l2 < L2_MAX:
             self._solve(rounded(self.points[0].l2 * HALF_DECADE), None)
 
+    def fit_near(self, other: "L2Path") -> None:
+        """Solve around the best values of L2 on a path over the first columns of the same features.
+
+        The solutions start from those of the other path, with zeros for the columns that it does not have;
+        the ends are extended as in :meth:`fit`. Where the other path has one value, this one has it alone.
+        """
+        bests = {other.best(choice).l2: other.best(choice) for choice in range(len(self.plan.choices))}
+        theta = self._widened(bests[max(bests)].theta)
+        if len(other.points) == 1:
+            self._solve(max(bests), theta)
+            return
+        l2 = max(bests)
+        while l2 > min(bests) * 0.99 or (self._a_best_is_at(-1) and l2 > L2_MIN):
+            theta = self._solve(l2, theta)
+            l2 = rounded(l2 / HALF_DECADE)
+        while self._a_best_is_at(0) and self.points[0].l2 < L2_MAX:
+            self._solve(rounded(self.points[0].l2 * HALF_DECADE), self.points[0].theta)
+
     def fit_single(self, l2: float) -> None:
         """Solve for one value of L2."""
         self._solve(l2, None)
@@ -143,23 +161,25 @@ class L2Path:
             solve(whole, best.l2, self._loss, start=self._start(best, 0), tolerance=FINAL_TOLERANCE)
         )
 
-    def predict_outer(self, nested: Nested) -> list[Indices]:
-        """Fit every outer fold's training part with the L2 chosen inside it, and predict the fold.
+    def predict_outer(self, nested: Nested, some: Sequence[int] | None = None) -> dict[int, Indices]:
+        """Fit outer folds' training parts with the L2 chosen inside them, and predict the folds.
 
         Parameters
         ----------
         nested : Nested
             The plan that the path was fitted on.
+        some : sequence of int, optional
+            Which outer folds; by default all.
 
         Returns
         -------
-        list of int arrays
+        dict of int to int array
             Predicted classes of each outer fold's held-out rows.
         """
-        bests = [self.best(choice) for choice in range(len(nested.outer))]
-        predictions: list[Indices] = [np.empty(0, np.int64)] * len(bests)
-        for point in {best.l2: best for best in bests}.values():
-            chosen = [i for i, best in enumerate(bests) if best is point]
+        bests = {i: self.best(i) for i in (range(len(nested.outer)) if some is None else some)}
+        predictions: dict[int, Indices] = {}
+        for point in {best.l2: best for best in bests.values()}.values():
+            chosen = [i for i, best in bests.items() if best is point]
             problems = self._problems_of([nested.outer[i][0] for i in chosen])
             start = np.concatenate([self._start(point, i) for i in chosen])
             theta = solve(problems, point.l2, self._loss, start=start, tolerance=self._tolerance)
@@ -178,6 +198,14 @@ class L2Path:
         for row, part in zip(weights, parts, strict=True):
             row[part] = sample_weight(self._y[part], self._class_weight)
         return Problems(self._X, self._y, weights, self._n_classes)
+
+    def _widened(self, theta: Array) -> Array:
+        """Return solutions for fewer columns with weights of zero for the columns that they do not have."""
+        c, p = self._n_classes, len(theta)
+        W, b = theta[:, :-c].reshape(p, c, -1), theta[:, -c:]
+        wide = np.zeros((p, c, self._X.shape[1]), np.float32)
+        wide[:, :, : W.shape[2]] = W
+        return np.concatenate([wide.reshape(p, -1), b], axis=1)
 
     def _start(self, point: PathPoint, choice: int) -> Array:
         """The mean of a choice's parts is near the solution on all its rows: a start, not a result."""

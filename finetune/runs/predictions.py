@@ -24,7 +24,7 @@ class Predictions:
     paths : list of Path
         The n images that could be read, in the order given.
     features : (n, d) array
-        What the head was given.
+        The network's last features, or what else a head without a network was given.
     scores : (n, c) array
         Calibrated scores.
     probabilities : (n, c) float64 array

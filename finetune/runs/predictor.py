@@ -45,7 +45,8 @@ class Predictor(BasePredictor):
         backbone: Backbone | None = None
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
-            self._space = BackboneSpace(backbone, engine, precision)
+            features = config.get("features", "last")
+            self._space = BackboneSpace(backbone, engine, precision, features=features)
         self._head: Head = load_head(folder, backbone)
         outputs = self._head.n_classes
         if outputs != len(self.classes):
@@ -69,4 +70,5 @@ class Predictor(BasePredictor):
         found = compute([Path(path) for path in paths], [self._space])
         X = found.matrices[0]
         scores = self._head.decision_function(X)
-        return Predictions(found.paths, X, scores, softmax(scores), list(found.skipped.values()))
+        last = self._space.split(X)["last"] if isinstance(self._space, BackboneSpace) else X
+        return Predictions(found.paths, last, scores, softmax(scores), list(found.skipped.values()))

@@ -3,7 +3,8 @@
 ``config.json`` and ``model.safetensors`` are in timm's own layout. A linear classifier on the network's last
 features takes the place of its own, so that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives
 our logits. Any other head lies beside a headless network (``num_classes=0``) in ``head.safetensors``, and
-``config.json`` names its kind under ``head``. A head on pixels needs no network at all.
+``config.json`` names its kind under ``head`` and, where it reads more than the last features, under
+``features`` what it reads, in the order of its columns. A head on pixels needs no network at all.
 """
 
 import json
@@ -22,6 +23,7 @@ from finetune.heads.head import Head
 from finetune.heads.linear import Linear
 from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
+from zoo.engines.taps import taps_of
 
 __all__ = ["FittedHead", "load_head", "save_head", "save_network"]
 
@@ -30,6 +32,7 @@ HEADS = {
     "linear": "finetune.heads.linear:Linear",
     "mlp": "finetune.heads.mlp:MLP",
     "knn": "finetune.heads.knn:Neighbours",
+    "kernel": "finetune.heads.kernel:Kernel",
     "constant": "finetune.heads.constant:Constant",
 }
 
@@ -44,10 +47,13 @@ class FittedHead(Fitted):
         Standardisation and temperature folded in.
     backbone : Backbone or None
         Unchanged by the training; None for a head on pixels.
+    features : str
+        What the head reads of a network: ``last`` features, or those of all ``stages``.
     """
 
     head: Head
     backbone: Backbone | None
+    features: str = "last"
 
     @classmethod
     def calibrated(
@@ -72,7 +78,7 @@ class FittedHead(Fitted):
         scores : (n, c) array
             Out-of-fold scores of the training images; they give the temperature.
         choice : dict
-            What was chosen, with its accuracy.
+            What was chosen, with its accuracy, and as ``features`` what the head reads (else ``last``).
         curve : list of dict
             What it was chosen among.
         warnings : list of str
@@ -89,6 +95,7 @@ class FittedHead(Fitted):
             out_of_fold=scores / temperature,
             head=head.with_temperature(temperature),
             backbone=backbone,
+            features=choice.get("features", "last"),
         )
 
     @property
@@ -98,14 +105,16 @@ class FittedHead(Fitted):
 
     def decision_function(self, images: Images) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c): their softmax is the class probabilities."""
-        return self.head.decision_function(images.X)
+        return self.head.decision_function(images.features(self.features))
 
     def save(self, folder: Path) -> None:
         """Write the backbone with this head into `folder`."""
-        save_head(folder, self.backbone, self.head, self.classes)
+        save_head(folder, self.backbone, self.head, self.classes, self.features)
 
 
-def save_head(folder: Path, backbone: Backbone | None, head: Head, classes: Sequence[str]) -> None:
+def save_head(
+    folder: Path, backbone: Backbone | None, head: Head, classes: Sequence[str], features: str = "last"
+) -> None:
     """Write a backbone, tensor for tensor as it is, with a head in place of its own classifier.
 
     Parameters
@@ -117,8 +126,10 @@ def save_head(folder: Path, backbone: Backbone | None, head: Head, classes: Sequ
     head : Head
     classes : sequence of str
         Names of its outputs.
+    features : str, optional
+        What the head reads of the network, as in :func:`zoo.engines.taps_of`: ``last`` or ``stages``.
     """
-    if isinstance(head, Linear) and backbone is not None:
+    if isinstance(head, Linear) and backbone is not None and features == "last":
         named = {f"{backbone.classifier}.weight": head.W, f"{backbone.classifier}.bias": head.b}
         save_network(folder, backbone, named, classes)
         return
@@ -132,6 +143,8 @@ def save_head(folder: Path, backbone: Backbone | None, head: Head, classes: Sequ
     if backbone is None:
         config["inputs"] = "pixels"
     else:
+        if features != "last":
+            config["features"] = list(taps_of(backbone, features))
         _write_headless(folder, backbone)
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from finetune.data.plan import Plan
-from finetune.heads.descent import Descent, Diverged, fit_mlp, fit_mlp_folds
+from finetune.heads.descent import Diverged, fit_mlp, fit_mlp_folds
 from finetune.heads.linear import one_blas_thread
 from finetune.heads.regularisation import TOLERANCE
 from finetune.method import Task
@@ -55,7 +55,7 @@ class HeadTrainer:
         def stop(epoch: int, scores: Any) -> bool:
             return watch is not None and watch(epoch, how.epochs, evaluate_fold(task, 0, scores).loss)
 
-        X, y, c = task.train.X, task.train.labels, len(task.classes)
+        X, y, c = task.train.features(probe.features), task.train.labels, len(task.classes)
         with one_blas_thread():
             _, scores = fit_mlp(X, y, c, *task.folds.pairs[0], how, stop)
         return evaluate_fold(task, 0, scores)
@@ -76,7 +76,7 @@ class HeadTrainer:
         pairs = task.folds.pairs[:n_folds]
         if probe.options.head == "linear":
             plan = Plan([train for train, _ in pairs], [list(enumerate(rows for _, rows in pairs))])
-            together = probe.path(task, plan, TOLERANCE).best().held_out[0]
+            together = probe.paths(task, plan, TOLERANCE).path().best().held_out[0]
             ends = np.cumsum([len(rows) for _, rows in pairs])[:-1]
             return [evaluate_fold(task, i, scores) for i, scores in enumerate(np.split(together, ends))]
         # As the probe does where no L2 is given: the best of a few.
@@ -84,14 +84,15 @@ class HeadTrainer:
         results = []
         for l2 in tried:
             try:
-                results.append(self._mlp_folds(probe.descent(task.seed, l2), pairs))
+                results.append(self._mlp_folds(probe, l2, pairs))
             except Diverged:
                 continue
         if not results:
             raise Diverged
         return min(results, key=lambda folds: math.fsum(f.loss for f in folds))
 
-    def _mlp_folds(self, how: Descent, pairs: list[tuple[Any, Any]]) -> list[FoldResult]:
-        X, y, c = self._task.train.X, self._task.train.labels, len(self._task.classes)
-        found = fit_mlp_folds(X, y, c, pairs, how)
+    def _mlp_folds(self, probe: Probe, l2: float, pairs: list[tuple[Any, Any]]) -> list[FoldResult]:
+        train, c = self._task.train, len(self._task.classes)
+        X, how = train.features(probe.features), probe.descent(self._task.seed, l2)
+        found = fit_mlp_folds(X, train.labels, c, pairs, how)
         return [evaluate_fold(self._task, i, scores) for i, scores in enumerate(found)]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetune.errors import OptionError
-from finetune.method import Fitted, Method, Task
+from finetune.method import Features, Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import Options, flag, make_options, option
 from finetune.space import Space
@@ -87,6 +87,11 @@ class Search(Method[SearchOptions]):
         self.given = {name: value for name, value in options.items() if value is not None}
         make_method(method, **self.given)
         self.space = self._space()
+
+    @property
+    def features(self) -> Features:
+        """What the method reads with the options that are given."""
+        return make_method(self.method, **self.given).features
 
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
         """Search, then fit the method to all training images with the best options.

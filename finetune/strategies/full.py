@@ -73,7 +73,7 @@ class Full(NetworkMethod[FullOptions]):
         if options.img_size is None and (side := images.useful_side()) < min(size):
             size = (side, side)
             images = images.resized(side)
-        X = task.train.X
+        X = task.train.last
         if size != own.input_size:
             X = classifier_inputs(network, backbone.classifier, images)
         return Prepared(network, images, X, size, {"img_size": list(size)})

@@ -96,4 +96,4 @@ class LastLayers(NetworkMethod[LastLayersOptions]):
             part.to(team.device)
         trained = {"unfreeze": list(options.unfreeze)} if options.unfreeze else {"layers": self._layers}
         source = Activations(views, divided.shape, task.seed)
-        return Prepared(divided.tail, source, task.train.X, size, {**trained, "num_views": n_views})
+        return Prepared(divided.tail, source, task.train.last, size, {**trained, "num_views": n_views})

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from finetune.method import Fitted, Method, Task
-from finetune.options import Options, flag, option
+from finetune.method import Features, Fitted, Method, Task
+from finetune.options import FeatureOptions, flag, option
 from finetune.space import LogUniform, OneOf, Space
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from finetune.data.plan import Nested, Plan
     from finetune.heads.descent import Descent
+    from finetune.heads.feature_paths import FeaturePaths
     from finetune.heads.regularisation import L2Path, PathPoint
     from zoo.backbone import Backbone
 
@@ -45,7 +46,7 @@ MLP_SPACE: Space = {
 }
 
 
-class ProbeOptions(Options):
+class ProbeOptions(FeatureOptions):
     """What may be set of a probe."""
 
     loss: Literal["softmax", "hinge"] = option("softmax", "hinge is the multi-class SVM loss.")
@@ -90,6 +91,12 @@ class Probe(Method[ProbeOptions]):
     Options = ProbeOptions
     shares_folds = True
 
+    @property
+    def features(self) -> Features:
+        """As for every method, but a hidden layer reads the last features unless it is told otherwise."""
+        hidden_layer = self.options.head == "mlp" and self.options.features == "auto"
+        return "last" if hidden_layer else super().features
+
     def fit(self, task: Task, backbone: Backbone | None) -> Fitted:
         """Choose the regularisation by cross-validation and fit the classifier."""
         return (
@@ -104,10 +111,10 @@ class Probe(Method[ProbeOptions]):
 
         if self.options.head == "mlp":
             return super().cross_validate(task, nested, backbone)
-        return self.path(task, nested, NESTED_TOLERANCE).predict_outer(nested)
+        return self.paths(task, nested, NESTED_TOLERANCE).predict_outer(nested)
 
-    def path(self, task: Task, plan: Plan, tolerance: float) -> L2Path:
-        """Solve the regularisation path of a linear head, or its one given value.
+    def paths(self, task: Task, plan: Plan, tolerance: float) -> FeaturePaths:
+        """Solve the regularisation path of a linear head, or its one given value, on the features wanted.
 
         Parameters
         ----------
@@ -118,25 +125,33 @@ class Probe(Method[ProbeOptions]):
         tolerance : float
             As in :func:`finetune.heads.linear.solve`.
         """
+        from finetune.heads.feature_paths import FeaturePaths
         from finetune.heads.linear import LOSSES
         from finetune.heads.regularisation import L2Path
 
-        loss = LOSSES[self.options.loss]
-        path = L2Path(
-            task.train.X,
-            task.train.labels,
-            plan,
-            len(task.classes),
-            loss,
-            criterion=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
-            class_weight=self.options.class_weight,
-            tolerance=tolerance,
+        train, options, loss = task.train, self.options, LOSSES[self.options.loss]
+
+        def make(X: NDArray[np.float32]) -> L2Path:
+            return L2Path(
+                X,
+                train.labels,
+                plan,
+                len(task.classes),
+                loss,
+                criterion=lambda scores, y: float(loss(scores.T[None], y)[0].mean()),
+                class_weight=options.class_weight,
+                tolerance=tolerance,
+            )
+
+        def fit(path: L2Path) -> None:
+            if options.l2 is None:
+                path.fit()
+            else:
+                path.fit_single(options.l2)
+
+        return FeaturePaths(
+            train.X, train.n_last, train.labels, train.groups, options.features, plan, make, fit
         )
-        if self.options.l2 is None:
-            path.fit()
-        else:
-            path.fit_single(self.options.l2)
-        return path
 
     def descent(self, seed: int, l2: float) -> Descent:
         """Return how a hidden layer is trained."""
@@ -152,14 +167,16 @@ class Probe(Method[ProbeOptions]):
         from finetune.heads.regularisation import TOLERANCE
         from finetune.runs.saved import FittedHead
 
-        path = self.path(task, plain(task.folds), TOLERANCE)
-        best, y = path.best(), task.train.labels
+        paths = self.paths(task, plain(task.folds), TOLERANCE)
+        path, y = paths.path(), task.train.labels
+        best = path.best()
         curve = [_record(path, point, y) for point in path.points]
         chosen = curve[path.points.index(best)]
         choice = {
             "loss": self.options.loss,
             "class_weight": self.options.class_weight,
             **{key: chosen[key] for key in ("l2", "cv_accuracy", "cv_std")},
+            **paths.record(),
         }
         warnings = _border(path) if self.options.l2 is None else []
         return FittedHead.calibrated(
@@ -173,7 +190,7 @@ class Probe(Method[ProbeOptions]):
         from finetune.heads.descent import Diverged, fit_mlp, fit_mlp_folds
         from finetune.runs.saved import FittedHead
 
-        X, y, c = task.train.X, task.train.labels, len(task.classes)
+        X, y, c = task.train.features(self.features), task.train.labels, len(task.classes)
         pairs = task.folds.pairs
         order = np.concatenate([rows for _, rows in pairs])
         tried = {}
@@ -200,6 +217,7 @@ class Probe(Method[ProbeOptions]):
             "head": "mlp",
             **{name: getattr(how, name) for name in ("activation", "hidden", "lr", "epochs")},
             **{key: best[key] for key in ("l2", "cv_accuracy", "cv_std")},
+            "features": self.features,
         }
         return FittedHead.calibrated(task, backbone, head, tried[best["l2"]], choice, curve, [])
 

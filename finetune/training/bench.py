@@ -151,7 +151,7 @@ class Bench:
         """The probe's classifier for some rows, with its L2 and temperature chosen by cross-validation."""
         task, X = self.task, self.prepared.X
         if self._probe is None:
-            images = dataclasses.replace(task.train, X=X)
+            images = dataclasses.replace(task.train, X=X, n_last=None)
             choice = Probe().fit(dataclasses.replace(task, train=images), self.backbone).choice
             self._probe = choice["l2"], choice["temperature"]
         l2, temperature = self._probe

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.data.split import Folds
-from finetune.evaluation.calibration import fit_temperature
+from finetune.evaluation.calibration import fit_temperature, log_losses
 from finetune.training.bench import Bench
 from finetune.training.checkpoint import Checkpoints
 from finetune.training.interpolation import (
@@ -27,7 +27,7 @@ from finetune.training.interpolation import (
     trained_state,
 )
 from finetune.training.learner import Diverged
-from finetune.training.loop import Outcome, log_losses, train
+from finetune.training.loop import Outcome, train
 from finetune.training.sources import Rows
 
 __all__ = ["choose"]

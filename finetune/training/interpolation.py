@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from finetune.evaluation.calibration import fit_temperature
-from finetune.training.loop import log_losses
+from finetune.evaluation.calibration import fit_temperature, log_losses
+from finetune.evaluation.comparisons import standard_error
 from finetune.training.parts import buffers
 
-__all__ = ["ALPHAS", "choose_alpha", "interpolate", "standard_error", "trained_state"]
+__all__ = ["ALPHAS", "choose_alpha", "interpolate", "trained_state"]
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -91,12 +91,3 @@ def choose_alpha(
         for a, each in losses.items()
     ]
     return close[0], tried
-
-
-def standard_error(values: NDArray[np.float64], groups: NDArray[Any] | None = None) -> float:
-    """Return the standard error of the mean of some values, which are independent between groups only."""
-    deviations = values - values.mean()
-    if groups is not None:
-        deviations = np.bincount(np.unique(groups, return_inverse=True)[1], deviations)
-    n = len(deviations)
-    return float(np.sqrt((deviations**2).sum() * n / max(1, n - 1)) / len(values))

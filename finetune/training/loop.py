@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from finetune.evaluation.calibration import fit_temperature, log_softmax
+from finetune.evaluation.calibration import fit_temperature, log_losses
 from finetune.training.checkpoint import Checkpoint
 from finetune.training.learner import Diverged, Learner
 from finetune.training.network import depthwise_in_fp32, evaluating
@@ -25,7 +25,7 @@ from finetune.training.team import Team
 from zoo.engines.memory import freed_memory_kept
 from zoo.progress import progress
 
-__all__ = ["Job", "Outcome", "log_losses", "predict", "train", "update_ratio"]
+__all__ = ["Job", "Outcome", "predict", "train", "update_ratio"]
 
 #: Given the epochs' lines of the log so far, returns whether a training shall stop.
 Stop = Callable[[list[dict[str, Any]]], bool]
@@ -242,11 +242,6 @@ def predict(job: Job, logits: Callable[[torch.Tensor], torch.Tensor], rows: Rows
     chunks = np.array_split(rows, max(1, -(-len(rows) // 32)))
     with evaluating(job.network):
         return np.concatenate([logits(given).numpy() for given in batches(job.source, chunks, None)])
-
-
-def log_losses(scores: NDArray[Any], labels: NDArray[np.int64], temperature: float) -> NDArray[np.float64]:
-    """Return the log loss of each row, (n,), of scores that are divided by a temperature."""
-    return -log_softmax(scores / temperature)[np.arange(len(labels)), labels]
 
 
 def _check_loss(job: Job, outcome: Outcome, loss: float, step: int) -> None:

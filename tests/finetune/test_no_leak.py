@@ -1,5 +1,7 @@
 """Nothing leaks: labels that mean nothing give chance, and what only held-out images show is not used."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from samples import clouds, images, task
@@ -68,11 +70,19 @@ def chosen(name, given, plan):
     if name == "knn":
         search = method._search(given, plan)
         return [search.best(i) for i in choices]
-    path = (method.path if name == "probe" else method._path)(given, plan, NESTED_TOLERANCE)
-    return [path.best(i).l2 for i in choices]
+    if name == "kernel":
+        found = [method._search(given, given.train.subset(train)) for train, _ in plan.outer]
+        return [(each.features, each.search.best) for each in found]
+    paths = (method.paths if name == "probe" else method._paths)(given, plan, NESTED_TOLERANCE)
+    return [(paths.features(i), paths.path(i).best(i).l2) for i in choices]
 
 
-@pytest.mark.parametrize("name", ["knn", "svm", "probe"])
+def with_stages(given, n_last):
+    """The task with columns from `n_last` on as features of stages."""
+    return replace(given, train=replace(given.train, n_last=n_last))
+
+
+@pytest.mark.parametrize("name", ["knn", "svm", "probe", "kernel"])
 def test_a_feature_that_tells_only_on_held_out_images_changes_no_choice(name):
     X, y = clouds(160, 20, C, seed=3)
     silent = np.hstack([X, np.zeros((160, 1), np.float32)])
@@ -80,6 +90,20 @@ def test_a_feature_that_tells_only_on_held_out_images_changes_no_choice(name):
     before = chosen(name, task(silent, y), plan)
     for fold in range(5):
         assert chosen(name, task(telltale(fold, plan, X, y), y), plan)[fold] == before[fold]
+
+
+@pytest.mark.parametrize("name", ["svm", "probe"])
+def test_nor_the_choice_between_last_features_and_stages(name):
+    """Which is made on the other folds: there the telltale is silent, and everywhere else it is not."""
+    X, y = clouds(160, 20, C, seed=3)
+    X[:, 15:] = np.random.default_rng(0).normal(size=(160, 5))  # stages that know nothing
+    silent = np.hstack([X, np.zeros((160, 1), np.float32)])
+    (plan,) = nested(y, folds(y, 5))
+    before = chosen(name, with_stages(task(silent, y), 15), plan)
+    assert {features for features, _ in before} == {"last"}
+    for fold in range(5):
+        told = with_stages(task(telltale(fold, plan, X, y), y), 15)
+        assert chosen(name, told, plan)[fold] == before[fold]
 
 
 @pytest.mark.parametrize("name", ["svm", "probe"])

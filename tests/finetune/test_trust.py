@@ -25,7 +25,7 @@ class Pixels(RawPixels):
 
     identity = {"features": "pixels"}  # noqa: RUF012
 
-    def __init__(self, backbone, engine, precision, log):
+    def __init__(self, backbone, engine, precision, log, features):
         self.backbone, self.engine, self.precision = backbone, engine, precision
 
 
@@ -82,7 +82,7 @@ def experiment(monkeypatch):
 
 
 def assessed(found, cv=0.8, held_out=0.8):
-    method = make_method("probe")
+    method = make_method("probe", features="last")
     train, test = found.task(method).train, found.held_out(method)
     return assess(found, Answers(train, cv, held_out), train, test)
 
@@ -115,7 +115,7 @@ def test_the_accuracy_without_copies_leaves_exactly_these_out(experiment, tmp_pa
             copied = np.array([path.name.startswith("copy") for path in images.paths])
             return np.where(copied[:, None], 1, -1) * self.scores(images.labels, 1)
 
-    found, method = experiment(tmp_path), make_method("probe")
+    found, method = experiment(tmp_path), make_method("probe", features="last")
     train, test = found.task(method).train, found.held_out(method)
     result = assess(found, ByHeart(train, 0.8, 0.8), train, test).test
     assert result.accuracy == 10 / 50
@@ -283,7 +283,9 @@ def test_without_out_of_fold_predictions_a_model_knows_nothing_and_says_so(tmp_p
     assert list(tmp_path.iterdir()) == []
     loaded = Knowledge.load(tmp_path)
     for ask in (lambda: loaded.prediction_sets(np.eye(2), 0.9), lambda: loaded.unfamiliarity(train.X, 0.1)):
-        with pytest.raises(RunError, match="Train with a strategy that cross-validates: probe, knn or svm"):
+        with pytest.raises(
+            RunError, match="Train with a strategy that cross-validates: probe, kernel, knn or svm"
+        ):
             ask()
 
 
@@ -372,7 +374,7 @@ def test_a_run_without_either_still_predicts(run, tmp_path, capsys):
     )
     for words in (["--coverage", "0.9"], ["--reject", "0.1"]):
         assert main(["predict", str(tmp_path / "run"), str(run / "photos" / "china"), *words]) == 2
-        assert "probe, knn or svm" in capsys.readouterr().err
+        assert "probe, kernel, knn or svm" in capsys.readouterr().err
 
 
 def test_the_record_holds_the_keys_and_the_screen_says_what_to_rely_on(run, tmp_path, monkeypatch, capsys):

@@ -51,7 +51,7 @@ def make_context(networks, photos, tmp_path):
         pictures.mkdir(exist_ok=True)
         model = f"local-dir:{network or networks()}" if network != "efficientnet_lite0" else network
         request = Request(str(folder), (model,), engine="torch", **(request or {}))
-        experiment = prepare(request)
-        return CheckContext(experiment, make_method(strategy, **options), pictures)
+        method = make_method(strategy, **options)
+        return CheckContext(prepare(request, methods=[method]), method, pictures)
 
     return make

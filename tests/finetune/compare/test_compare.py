@@ -136,7 +136,7 @@ def test_json_table_and_files(photos, here, capsys):
     assert main(command) == 0
     found = json.loads(capsys.readouterr().out)
     names = [row["name"] for row in found["methods"]]
-    assert sorted(names) == ["knn", "majority", "probe", "raw", "raw-knn", "svm"]
+    assert sorted(names) == ["kernel", "knn", "majority", "probe", "raw", "raw-knn", "svm"]
     accuracies = [row["test"]["accuracy"] for row in found["methods"]]
     assert accuracies == sorted(accuracies, reverse=True)
     for row in found["methods"]:
@@ -151,7 +151,7 @@ def test_json_table_and_files(photos, here, capsys):
         } <= row.keys()
         assert len(row["correct"]) == found["n_test"] == 4
         assert len(row["folds"]["accuracies"]) == 3
-    assert len(found["pairs"]) == 15
+    assert len(found["pairs"]) == 21
     assert found["verdict"]
     assert found["advice"]
     with open("t.csv", newline="") as file:

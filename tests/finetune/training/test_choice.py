@@ -5,11 +5,12 @@ import pytest
 from networks import DESCENT, with_
 
 from finetune.data.split import folds
+from finetune.evaluation.comparisons import standard_error
 from finetune.method import Images, Task
 from finetune.training import choice
 from finetune.training.checkpoint import Checkpoints
 from finetune.training.choice import choose
-from finetune.training.interpolation import choose_alpha, standard_error
+from finetune.training.interpolation import choose_alpha
 from finetune.training.learner import Diverged
 from finetune.training.loop import Job, Outcome
 from finetune.training.team import Team
