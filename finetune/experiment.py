@@ -61,6 +61,10 @@ class Request:
     copies : str
         What becomes of images that show one thing, as for
         :func:`finetune.data.copies.grouping.apply_copies`.
+    view : str
+        Which part of each image is the network's input, as for :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str
+        ``mirror`` for features that are the mean over an image and its mirror image; or ``none``.
 
     Raises
     ------
@@ -79,6 +83,8 @@ class Request:
     labels: str = "top"
     keep_masks: bool = False
     copies: str = "group"
+    view: str = "crop"
+    tta: str = "none"
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -87,6 +93,10 @@ class Request:
             raise DataError(f"--folds is {self.n_folds}, which is too few.", "Give 2 or more.")
         if self.copies not in ("group", "drop", "ignore"):
             raise DataError(f"--copies is {self.copies!r}.", "Give one of group, drop, ignore.")
+        for name, known in (("view", ("crop", "whole")), ("tta", ("none", "mirror"))):
+            if getattr(self, name) not in known:
+                problem = f"--{name} is {getattr(self, name)!r}."
+                raise DataError(problem, f"Give one of {', '.join(known)}.")
         if self.labels not in LABELS:
             raise DataError(f"--labels is {self.labels!r}.", f"Give one of {', '.join(LABELS)}.")
 
@@ -100,6 +110,8 @@ class Request:
         words += [] if self.labels == "top" else ["--labels", self.labels]
         words += ["--keep-masks"] if self.keep_masks else []
         words += [] if self.copies == "group" else ["--copies", self.copies]
+        words += [] if self.view == "crop" else ["--view", self.view]
+        words += [] if self.tta == "none" else ["--tta", self.tta]
         words += [] if self.engine == "auto" else ["--engine", self.engine]
         words += [] if self.precision == "fp32" else ["--precision", self.precision]
         return words
@@ -171,7 +183,8 @@ class Experiment:
     def identity(self, method: Method, backbone: Backbone) -> dict[str, Any]:
         """Return what the features that a method works on depend on besides the images."""
         space = next(space for space in self.spaces if space.backbone is backbone)
-        return space.identity if method.features == "stages" else space.blocks[0][0]
+        identity = space.identity if method.features == "stages" else space.blocks[0][0]
+        return identity if self.request.tta == "none" else {**identity, "tta": self.request.tta}
 
     def images(self, X: NDArray[np.float32], rows: NDArray[np.int64], n_last: int | None = None) -> Images:
         """Return some of the images, with their rows of `X`, of which `n_last` columns are last features."""
@@ -194,6 +207,7 @@ class Experiment:
             "seed": self.request.seed,
             "engine": self.request.engine,
             "precision": self.request.precision,
+            "tta": self.request.tta,
             "log": self.log,
             **settings,
         }
@@ -257,29 +271,37 @@ def prepare(
     from finetune.data.statistics import ImageStatistics
     from zoo.backbone import load
     from zoo.features.fill import compute
+    from zoo.features.mirror import Mirrored
     from zoo.features.spaces import BackboneSpace, RawPixels
 
     log = log or (lambda line: None)
     clock = Clock()
+    _check_tta(request, methods)
     features = "stages" if any(method.features == "stages" for method in methods) else "last"
     with clock.phase("data"):
         dataset = _read(request)
     with clock.phase("model"):
         loaded = tuple(backbones or [load(name, registry=registry) for name in request.models])
+        if request.view != "crop":
+            loaded = tuple(backbone.with_view(request.view) for backbone in loaded)
     with clock.phase("features"), leader_first():
         spaces = tuple(BackboneSpace(b, request.engine, request.precision, log, features) for b in loaded)
-        found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces])
+        mirrored = [Mirrored(space) for space in spaces] if request.tta == "mirror" else []
+        found = compute(dataset.paths, [*spaces, RawPixels(), ImageStatistics(), *more_spaces, *mirrored])
     names = [*(b.name for b in loaded), "pixels", "statistics", *(type(s).__name__ for s in more_spaces)]
-    matrices, stages = _last(dict(zip(names, found.matrices, strict=True)), loaded, features)
+    names += [_mirrored(backbone) for backbone, _ in zip(loaded, mirrored, strict=False)]
+    matrices = dict(zip(names, found.matrices, strict=True))
     dataset = _readable(dataset, found.skipped, request.strict)
     dataset, kept = _noticed(dataset, matrices["statistics"], request.keep_masks)
     check_counts(dataset)
     digests = [found.digests[i] for i in kept]
-    matrices, stages = _rows(matrices, kept), _rows(stages, kept)
+    matrices = _rows(matrices, kept)
     if request.group_by is not None:
         dataset = group_by(dataset, request.group_by)
     with clock.phase("copies"), leader_first():
-        alike = find_copies(dataset.paths, digests, matrices[names[0]], matrices["pixels"])
+        # By the image's own features, so that --tta changes no group.
+        own_features = matrices[names[0]][:, : loaded[0].num_features]
+        alike = find_copies(dataset.paths, digests, own_features, matrices["pixels"])
     grouped = apply_copies(dataset, alike, request.copies)
     # Where the data bring their split, a copy on both sides of it is no fault of the user's own groups.
     own = dataset.subset(grouped.kept).groups
@@ -287,14 +309,15 @@ def prepare(
     for notice in dataset.notices:
         log(notice.message)
     split, dealt = _split(dataset, own, request)
+    matrices, stages = _features(_rows(matrices, kept), loaded, features)
     return Experiment(
         request=request,
         dataset=dataset,
         digests=[digests[i] for i in kept],
         backbones=loaded,
         spaces=spaces,
-        matrices=_rows(matrices, kept),
-        stages=_rows(stages, kept),
+        matrices=matrices,
+        stages=stages,
         copies=grouped,
         split=split,
         folds=dealt,
@@ -311,15 +334,38 @@ def _rows(
     return {name: X if len(kept) == len(X) else X[kept] for name, X in matrices.items()}
 
 
-def _last(
+def _features(
     matrices: dict[str, NDArray[np.float32]], backbones: Sequence[Backbone], features: str
 ) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
-    """Return the matrices with last features only, and what they were of where that is all stages."""
-    if features == "last":
-        return matrices, {}
-    stages = {backbone.name: matrices[backbone.name] for backbone in backbones}
-    last = {backbone.name: stages[backbone.name][:, : backbone.num_features] for backbone in backbones}
-    return {**matrices, **last}, stages
+    """Return the matrices with the networks' last features only, and all stages' where they were read.
+
+    Features of mirror images are averaged with the others.
+    """
+    from zoo.features.mirror import averaged
+
+    stages = {}
+    for backbone in backbones:
+        if (mirrored := matrices.pop(_mirrored(backbone), None)) is not None:
+            matrices[backbone.name] = averaged(matrices[backbone.name], mirrored)
+        if features == "stages":
+            stages[backbone.name] = matrices[backbone.name]
+            matrices[backbone.name] = stages[backbone.name][:, : backbone.num_features]
+    return matrices, stages
+
+
+def _mirrored(backbone: Backbone) -> str:
+    """Name the matrix of a network's features of mirror images."""
+    return f"{backbone.name} of mirror images"
+
+
+def _check_tta(request: Request, methods: Sequence[Method]) -> None:
+    """Refuse to average features where a method trains what computes them."""
+    for method in methods:
+        if request.tta != "none" and method.trains_network:
+            raise DataError(
+                f"{method.name} trains the network; --tta {request.tta} averages features of a frozen one.",
+                "Leave out --tta, or use another --strategy, such as probe.",
+            )
 
 
 def _read(request: Request) -> Dataset:

@@ -100,6 +100,8 @@ class Task:
         Of anything random.
     engine, precision : str
         What runs frozen parts of a network, as in :func:`zoo.engines.build`.
+    tta : str
+        What the features are averaged over: ``none``, or ``mirror`` for an image and its mirror image.
     checkpoints : Path or None
         Folder from which a training that was stopped continues; None keeps nothing.
     checkpoint_minutes : float
@@ -114,6 +116,7 @@ class Task:
     seed: int = 0
     engine: str = "auto"
     precision: str = "fp32"
+    tta: str = "none"
     checkpoints: Path | None = None
     checkpoint_minutes: float = 1.0
     log: Callable[[str], None] = _silent
@@ -187,6 +190,8 @@ class Method(ABC, Generic[OptionsT]):
         What the task's `X` shall hold: ``features`` or ``pixels``.
     Options : type
         What may be set.
+    trains_network : bool
+        Whether the network itself is trained, and not only what reads its features.
     resumable : bool
         Whether a fit that was stopped continues from the task's checkpoints.
     shares_folds : bool
@@ -200,6 +205,7 @@ class Method(ABC, Generic[OptionsT]):
     summary: ClassVar[str]
     inputs: ClassVar[Inputs] = "features"
     Options: ClassVar[type[Options]] = Options
+    trains_network: ClassVar[bool] = False
     resumable: ClassVar[bool] = False
     shares_folds: ClassVar[bool] = False
 

@@ -32,6 +32,7 @@ from finetune.runs import (
     environment,
     write_predictions,
 )
+from finetune.runs.readme import write_readme
 from finetune.trust import Assessment, Knowledge, assess
 from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
@@ -60,6 +61,8 @@ def fit(
     labels: str = "top",
     keep_masks: bool = False,
     copies: str = "group",
+    view: str = "crop",
+    tta: str = "none",
     registry: str | os.PathLike[str] | None = None,
     log: Callable[[str], None] | None = None,
     search: dict[str, Any] | None = None,
@@ -93,6 +96,10 @@ def fit(
         Keep images that are masks of photographs beside them.
     copies : str, optional
         As in :func:`finetune.data.copies.grouping.apply_copies`.
+    view : str, optional
+        What the network sees of an image, as in :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str, optional
+        ``mirror`` for features that are the mean over an image and its mirror image.
     registry : path, optional
         A registry file laid over the zoo's own.
     log : callable, optional
@@ -131,6 +138,8 @@ def fit(
             labels=labels,
             keep_masks=keep_masks,
             copies=copies,
+            view=view,
+            tta=tta,
         ),
         strategy,
         {name: value for name, value in options.items() if value is not None},
@@ -278,6 +287,7 @@ def _run(
         reference = _reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
+        write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
     run = Run(
@@ -293,6 +303,8 @@ def _run(
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
+        view=request.experiment.view,
+        tta=request.experiment.tta,
         seed=request.experiment.seed,
         command=request.command(),
         path=folder.path,

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.errors import ZooError
 from zoo.images.preprocess import Preprocess
 from zoo.registry.entry import Entry
 from zoo.registry.registry import Registry, resolve
@@ -18,7 +19,14 @@ from zoo.weights.ready import ReadyModel, ready
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backbone", "Stage", "load"]
+__all__ = ["VIEWS", "Backbone", "Stage", "UnknownViewError", "load"]
+
+#: Which part of an image is a network's input; see :meth:`Backbone.with_view`.
+VIEWS = ("crop", "whole")
+
+
+class UnknownViewError(ZooError):
+    """A view that does not exist."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,29 @@ class Backbone:
     def classifier(self) -> str:
         """The module that the network's own classifier is, such as ``fc`` or ``head.fc``."""
         return str(self.config["pretrained_cfg"]["classifier"])
+
+    def with_view(self, view: str) -> "Backbone":
+        """Return the same network with another part of each image for its input.
+
+        Parameters
+        ----------
+        view : str
+            ``crop`` for what the network's own configuration says, mostly the middle of the image; ``whole``
+            for the whole image, whose sides are each resized to those of the input (timm's ``crop_mode`` is
+            then ``squash`` and its ``crop_pct`` 1).
+
+        Raises
+        ------
+        UnknownViewError
+            If there is no such view.
+        """
+        if view not in VIEWS:
+            raise UnknownViewError(f"There is no view {view!r}.", f"Choose from {', '.join(VIEWS)}.")
+        if view == "crop":
+            return self
+        cfg = {**self.config["pretrained_cfg"], "crop_mode": "squash", "crop_pct": 1.0}
+        config = {**self.config, "pretrained_cfg": cfg}
+        return Backbone(self.entry, ReadyModel(self.folder, config, self.weights_sha256))
 
     @cached_property
     def identity(self) -> dict[str, str]:

@@ -156,11 +156,10 @@ def _preference(context: CheckContext, W: NDArray[np.float32], b: NDArray[np.flo
     """Return by how many standard errors the network is more certain of images as they are."""
     experiment, rows = context.experiment, context.some_training_images(ORDER)
     space = experiment.spaces[0]
-    swapped = compute([experiment.dataset.paths[i] for i in rows], [SwappedChannels(space)])
-    rows = rows[swapped.kept]
+    found = compute([experiment.dataset.paths[i] for i in rows], [space, SwappedChannels(space)])
     negative_entropies = []
-    plain = experiment.matrices[experiment.backbone.name][rows]
-    for X in (plain, swapped.matrices[0][:, : plain.shape[1]]):
+    for matrix in found.matrices:
+        X = matrix[:, : experiment.backbone.num_features]
         logarithms = log_softmax(X @ W.T + b)
         negative_entropies.append((np.exp(logarithms) * logarithms).sum(axis=1))
     gain = negative_entropies[0] - negative_entropies[1]

@@ -87,6 +87,17 @@ class DataFlags:
     keep_masks: Annotated[
         bool, Parameter(negative="", help="Keep images that are masks of photographs beside them.")
     ] = False
+    view: Annotated[
+        Literal["crop", "whole"],
+        Parameter(
+            help="What the network sees of an image: the crop that it was trained for, mostly the middle, or"
+            " the whole image."
+        ),
+    ] = "crop"
+    tta: Annotated[
+        Literal["none", "mirror"],
+        Parameter(help="mirror: features are the mean over an image and its mirror image."),
+    ] = "none"
     folds: Annotated[int, Parameter(help="Folds of the cross-validation.")] = 5
     seed: Annotated[int, Parameter(help="Random seed: one seed, one result.")] = 0
     strict: Annotated[

@@ -19,9 +19,13 @@ class Head(ABC):
     ----------
     kind : str
         Its name in a saved model; see :mod:`finetune.runs.saved`.
+    torch_code : str
+        A line that computes ``scores`` (c,) with torch from the features ``X`` (d,) of an image and the saved
+        arrays ``head``, for :mod:`finetune.runs.readme`; empty where one line is not enough.
     """
 
     kind: ClassVar[str]
+    torch_code: ClassVar[str] = ""
 
     @property
     @abstractmethod

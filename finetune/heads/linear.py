@@ -114,6 +114,7 @@ class Linear(Head):
     """
 
     kind = "linear"
+    torch_code = 'scores = head["weight"] @ X + head["bias"]'
 
     W: Array
     b: Array

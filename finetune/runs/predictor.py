@@ -14,6 +14,7 @@ from finetune.runs.saved import load_head
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
 from zoo.features.fill import compute
+from zoo.features.mirror import Mirrored, averaged
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
 
 __all__ = ["Predictions", "Predictor"]
@@ -41,12 +42,13 @@ class Predictor(BasePredictor):
         self.classes = tuple(run.data.classes)
         folder = run.path / "model"
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self._space: Space = RawPixels()
+        self._spaces: list[Space] = [RawPixels()]
         backbone: Backbone | None = None
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
             features = config.get("features", "last")
-            self._space = BackboneSpace(backbone, engine, precision, features=features)
+            space = BackboneSpace(backbone, engine, precision, features=features)
+            self._spaces = [space, Mirrored(space)] if config.get("tta") == "mirror" else [space]
         self._head: Head = load_head(folder, backbone)
         outputs = self._head.n_classes
         if outputs != len(self.classes):
@@ -67,8 +69,9 @@ class Predictor(BasePredictor):
 
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
         """Return everything about some images, leaving out those that cannot be read."""
-        found = compute([Path(path) for path in paths], [self._space])
-        X = found.matrices[0]
+        found = compute([Path(path) for path in paths], self._spaces)
+        X = found.matrices[0] if len(self._spaces) == 1 else averaged(*found.matrices)
         scores = self._head.decision_function(X)
-        last = self._space.split(X)["last"] if isinstance(self._space, BackboneSpace) else X
+        space = self._spaces[0]
+        last = space.split(X)["last"] if isinstance(space, BackboneSpace) else X
         return Predictions(found.paths, last, scores, softmax(scores), list(found.skipped.values()))

@@ -185,6 +185,10 @@ class Run(PlainModel):
     seconds : dict of str to float
         Wall-clock time by phase, and ``total``.
     environment : Environment
+    view : str
+        What the network sees of an image: its ``crop``, or the ``whole``.
+    tta : str
+        What features are averaged over: ``none``, or ``mirror`` for an image and its mirror image.
     seed : int
     command : str
         The command that repeats the run, without its ``--out``.
@@ -209,6 +213,8 @@ class Run(PlainModel):
     contradiction: Contradiction | None = None
     seconds: dict[str, float]
     environment: Environment
+    view: str = "crop"
+    tta: str = "none"
     seed: int
     command: str
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))

@@ -4,7 +4,9 @@
 features takes the place of its own, so that ``timm.create_model("local-dir:FOLDER", pretrained=True)`` gives
 our logits. Any other head lies beside a headless network (``num_classes=0``) in ``head.safetensors``, and
 ``config.json`` names its kind under ``head`` and, where it reads more than the last features, under
-``features`` what it reads, in the order of its columns. A head on pixels needs no network at all.
+``features`` what it reads, in the order of its columns. Where ``tta`` is ``mirror``, a head reads the mean
+over an image and its mirror image, which for a linear classifier is the mean of both scores. A head on pixels
+needs no network at all.
 """
 
 import json
@@ -25,7 +27,7 @@ from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
 from zoo.engines.taps import taps_of
 
-__all__ = ["FittedHead", "load_head", "save_head", "save_network"]
+__all__ = ["FittedHead", "head_class", "load_head", "save_head", "save_network"]
 
 #: Where the head of each kind is defined.
 HEADS = {
@@ -49,11 +51,14 @@ class FittedHead(Fitted):
         Unchanged by the training; None for a head on pixels.
     features : str
         What the head reads of a network: ``last`` features, or those of all ``stages``.
+    tta : str
+        ``mirror`` where it reads the mean over an image and its mirror image; or ``none``.
     """
 
     head: Head
     backbone: Backbone | None
     features: str = "last"
+    tta: str = "none"
 
     @classmethod
     def calibrated(
@@ -96,6 +101,7 @@ class FittedHead(Fitted):
             head=head.with_temperature(temperature),
             backbone=backbone,
             features=choice.get("features", "last"),
+            tta=task.tta,
         )
 
     @property
@@ -109,11 +115,16 @@ class FittedHead(Fitted):
 
     def save(self, folder: Path) -> None:
         """Write the backbone with this head into `folder`."""
-        save_head(folder, self.backbone, self.head, self.classes, self.features)
+        save_head(folder, self.backbone, self.head, self.classes, self.features, self.tta)
 
 
 def save_head(
-    folder: Path, backbone: Backbone | None, head: Head, classes: Sequence[str], features: str = "last"
+    folder: Path,
+    backbone: Backbone | None,
+    head: Head,
+    classes: Sequence[str],
+    features: str = "last",
+    tta: str = "none",
 ) -> None:
     """Write a backbone, tensor for tensor as it is, with a head in place of its own classifier.
 
@@ -128,10 +139,12 @@ def save_head(
         Names of its outputs.
     features : str, optional
         What the head reads of the network, as in :func:`zoo.engines.taps_of`: ``last`` or ``stages``.
+    tta : str, optional
+        ``mirror`` where it reads the mean over an image and its mirror image.
     """
     if isinstance(head, Linear) and backbone is not None and features == "last":
         named = {f"{backbone.classifier}.weight": head.W, f"{backbone.classifier}.bias": head.b}
-        save_network(folder, backbone, named, classes)
+        save_network(folder, backbone, named, classes, tta=tta)
         return
     from safetensors.numpy import save
 
@@ -145,6 +158,8 @@ def save_head(
     else:
         if features != "last":
             config["features"] = list(taps_of(backbone, features))
+        if tta != "none":
+            config["tta"] = tta
         _write_headless(folder, backbone)
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
@@ -155,6 +170,7 @@ def save_network(
     trained: Mapping[str, NDArray[np.float32]],
     classes: Sequence[str],
     input_size: tuple[int, int] | None = None,
+    tta: str = "none",
 ) -> None:
     """Write a backbone with other values of some of its tensors; all others byte for byte as they were.
 
@@ -170,6 +186,8 @@ def save_network(
         Names of its outputs.
     input_size : (int, int), optional
         Height and width of the images that it expects now.
+    tta : str, optional
+        ``mirror`` where its scores are to be averaged over an image and its mirror image.
     """
     from safetensors.numpy import load_file
 
@@ -184,6 +202,8 @@ def save_network(
     config = {**_config(backbone, len(classes)), "label_names": list(classes)}
     if input_size is not None:
         config["pretrained_cfg"]["input_size"] = [3, *input_size]
+    if tta != "none":
+        config["tta"] = tta
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
@@ -203,14 +223,20 @@ def load_head(folder: Path, backbone: Backbone | None) -> Head:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "head" in config:
         settings = dict(config["head"])
-        module, _, name = HEADS[settings.pop("kind")].partition(":")
-        kind: type[Head] = getattr(import_module(module), name)
+        kind = head_class(settings.pop("kind"))
         return kind.from_arrays(load_file(folder / "head.safetensors"), settings)
     assert backbone is not None
     with safe_open(folder / "model.safetensors", framework="np") as file:
         W = file.get_tensor(f"{backbone.classifier}.weight")
         b = file.get_tensor(f"{backbone.classifier}.bias")
     return Linear(W.reshape(len(W), -1), b)
+
+
+def head_class(kind: str) -> type[Head]:
+    """Return the class of a kind of head."""
+    module, _, name = HEADS[kind].partition(":")
+    found: type[Head] = getattr(import_module(module), name)
+    return found
 
 
 def _write_headless(folder: Path, backbone: Backbone) -> None:

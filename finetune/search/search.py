@@ -83,6 +83,7 @@ class Search(Method[SearchOptions]):
         budget = {"trials": trials, "minutes": minutes, "over": over}
         super().__init__(make_options("search", SearchOptions, budget))
         self.name = f"{method}-search"  # type: ignore[misc]
+        self.trains_network = find_method(method).trains_network  # type: ignore[misc]
         self.method = method
         self.given = {name: value for name, value in options.items() if value is not None}
         make_method(method, **self.given)

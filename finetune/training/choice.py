@@ -17,15 +17,10 @@ from numpy.typing import NDArray
 
 from finetune.data.split import Folds
 from finetune.evaluation.calibration import fit_temperature, log_losses
+from finetune.evaluation.comparisons import standard_error
 from finetune.training.bench import Bench
 from finetune.training.checkpoint import Checkpoints
-from finetune.training.interpolation import (
-    ALPHAS,
-    choose_alpha,
-    interpolate,
-    standard_error,
-    trained_state,
-)
+from finetune.training.interpolation import ALPHAS, choose_alpha, interpolate, trained_state
 from finetune.training.learner import Diverged
 from finetune.training.loop import Outcome, train
 from finetune.training.sources import Rows

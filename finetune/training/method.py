@@ -25,6 +25,7 @@ OptionsT = TypeVar("OptionsT", bound=TrainingOptions)
 class NetworkMethod(Method[OptionsT]):
     """A method that trains some of a network's own parameters; it says which, and on what inputs."""
 
+    trains_network = True
     resumable = True
 
     @abstractmethod

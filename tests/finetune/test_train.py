@@ -39,6 +39,7 @@ def test_a_run_holds_everything(photos, here):
     assert run.path == Path("runs/photos-probe-001")
     assert contents(run.path) == [
         "metrics.jsonl",
+        "model/README.md",
         "model/config.json",
         "model/model.safetensors",
         "model/prediction_sets.json",

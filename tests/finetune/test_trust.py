@@ -73,7 +73,7 @@ def copy_into_val(root, n, class_name="a"):
 @pytest.fixture
 def experiment(monkeypatch):
     monkeypatch.setattr("zoo.features.spaces.BackboneSpace", Pixels)
-    backbone = SimpleNamespace(name="pixel-features")
+    backbone = SimpleNamespace(name="pixel-features", num_features=RawPixels.width)
 
     def make(root, **more):
         return prepare(Request(str(root), (backbone.name,), engine="torch", **more), backbones=[backbone])

@@ -14,7 +14,7 @@ from zoo.engines.int8 import CLOSE_INT8, quantise
 from zoo.engines.machine import has_int8, versions
 from zoo.engines.photographs import calibration_photographs
 from zoo.engines.precisions import CLOSE, cuts, least_cut, measured_cosine
-from zoo.engines.taps import LAST, FeatureTap
+from zoo.engines.taps import FeatureTap, taps_of
 
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
@@ -101,8 +101,10 @@ def make(backbone: Backbone, precision: str, taps: Sequence[FeatureTap]) -> Open
         raise EngineError("This processor has no int8 arithmetic.", "Use --precision fp32.")
     failures = _failures()
     places = cuts(backbone)
-    # Its last features are measured wherever precision is reduced, whatever else is read.
-    graph = [LAST, *(tap for tap in taps if tap != LAST)]
+    # One network with all that is usually read serves whoever reads a part: the rest is left out when it
+    # is compiled. Its last features are measured wherever precision is reduced.
+    graph = list(taps_of(backbone, "stages").values())
+    graph += [tap for tap in taps if tap not in graph]
     form = ExportFormat("openvino", ("openvino", "torch", "timm"), _write, OpenVINOEngine, failures, places)
     calibration = calibration_photographs(backbone.preprocess) if precision == "int8" else None
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.backbone import Backbone, load
 from zoo.features.fill import Extraction, compute
+from zoo.features.mirror import Mirrored, averaged, check_tta
 from zoo.features.spaces import BackboneSpace
 from zoo.images.decode import UnreadableImage
 
@@ -61,6 +62,8 @@ def extract(
     features: str | Sequence[str] = "last",
     pool: str = "avg",
     exact_decoding: bool = False,
+    view: str = "crop",
+    tta: str = "none",
     skip_unreadable: bool = False,
 ) -> Features:
     """Compute a pretrained CNN's features of images.
@@ -75,6 +78,10 @@ def extract(
         As in :func:`zoo.engines.build`.
     features, pool, exact_decoding : optional
         As in :class:`zoo.features.spaces.BackboneSpace`.
+    view : str, optional
+        What the network sees of an image, as in :meth:`zoo.backbone.Backbone.with_view`.
+    tta : str, optional
+        ``mirror`` for the mean of the features of an image and of its mirror image; or ``none``.
     skip_unreadable : bool, optional
         Leave out images that cannot be read, and list them, instead of raising.
 
@@ -98,12 +105,15 @@ def extract(
     >>> {name: X.shape for name, X in found.taps.items()}
     {'stages.1': (1, 24), 'stages.3:max': (1, 112)}
     """
-    backbone = load(model) if isinstance(model, str) else model
+    check_tta(tta)
+    backbone = (load(model) if isinstance(model, str) else model).with_view(view)
     space = BackboneSpace(
         backbone, engine, precision, features=features, pool=pool, exact_decoding=exact_decoding
     )
-    found = compute([Path(path) for path in paths], [space])
+    spaces = [space] if tta == "none" else [space, Mirrored(space)]
+    found = compute([Path(path) for path in paths], spaces)
     if found.skipped and not skip_unreadable:
         raise next(iter(found.skipped.values()))
-    X = found.matrices[0]
-    return Features(X, found.paths, found.digests, space.identity, found.skipped, space.split(X))
+    X = found.matrices[0] if tta == "none" else averaged(*found.matrices)
+    identity = space.identity if tta == "none" else {**space.identity, "tta": tta}
+    return Features(X, found.paths, found.digests, identity, found.skipped, space.split(X))

@@ -26,6 +26,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         As in :func:`zoo.engines.build`.
     features, pool, exact_decoding : optional
         As in :class:`zoo.features.spaces.BackboneSpace`; several taps stand side by side.
+    view, tta : str, optional
+        As in :func:`zoo.extract`.
 
     Attributes
     ----------
@@ -47,6 +49,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         features: str | Sequence[str] = "last",
         pool: str = "avg",
         exact_decoding: bool = False,
+        view: str = "crop",
+        tta: str = "none",
     ) -> None:
         self.model = model
         self.engine = engine
@@ -54,6 +58,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self.features = features
         self.pool = pool
         self.exact_decoding = exact_decoding
+        self.view = view
+        self.tta = tta
 
     def fit(self, X: Sequence[str | os.PathLike[str]], y: Any = None) -> "FeatureExtractor":
         """Make the network ready; nothing is learned from `X`."""
