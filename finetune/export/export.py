@@ -46,7 +46,15 @@ FORMATS = {
 }
 
 #: All that may lie in an export; a folder with anything else in it is never replaced.
-_PARTS = {"model.onnx", "model.pt2", "page.html", "config.json", "model.safetensors", "golden.npz"}
+_PARTS = {
+    "golden.npz",
+    "model.onnx",
+    "model.pt2",
+    "page.html",
+    "config.json",
+    "model.safetensors",
+    "README.md",
+}
 
 
 @dataclass(frozen=True)

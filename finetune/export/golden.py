@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from finetune.errors import RunError
 from finetune.evaluation.calibration import softmax
 from zoo.engines import BATCH
+from zoo.features.mirror import averaged
 from zoo.features.spaces import Space
 from zoo.images.decode import UnreadableImage, open_image, read_file
 
 if TYPE_CHECKING:
-    from finetune.heads.head import Head
+    from finetune.runs.predictor import Predictor
 
-__all__ = ["FILE", "N_GOLDEN", "TOLERANCE", "Golden", "choose", "prepare"]
+__all__ = ["FILE", "N_GOLDEN", "TOLERANCE", "Golden", "choose", "predict", "prepare"]
 
 FILE = "golden.npz"
 
@@ -187,12 +188,19 @@ def prepare(space: Space, images: Sequence[bytes]) -> NDArray[np.uint8]:
     return np.stack([space.prepare(open_image(image)) for image in images])
 
 
-def predict(space: Space, head: "Head", pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def predict(predictor: "Predictor", pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the run's own probabilities, (n, c), for prepared pixels: by its engine and its head."""
+    X = _rows(predictor.space, pixels)
+    if predictor.mirrored:
+        X = averaged(X, _rows(predictor.space, np.ascontiguousarray(pixels[:, :, ::-1])))
+    return softmax(predictor.head.decision_function(X))
+
+
+def _rows(space: Space, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows = []
     for start in range(0, len(pixels), BATCH):
         part = pixels[start : start + BATCH]
         batch = np.zeros((BATCH, *pixels.shape[1:]), np.uint8)
         batch[: len(part)] = part
         rows.append(space.run(batch)[: len(part)])
-    return softmax(head.decision_function(np.concatenate(rows)))
+    return np.concatenate(rows)

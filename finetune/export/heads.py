@@ -12,6 +12,7 @@ from torch import nn
 
 from finetune.heads.constant import Constant
 from finetune.heads.head import Head
+from finetune.heads.kernel import Kernel
 from finetune.heads.knn import Neighbours
 from finetune.heads.linear import Linear
 from finetune.heads.mlp import LEAK, MLP
@@ -116,6 +117,32 @@ class NeighboursModule(nn.Module):
         return met * exact + (1 - met) / torch.where(far == 0, torch.ones_like(far), far)
 
 
+class KernelModule(nn.Module):
+    """The kernel's values at the centres, weighed; in float64, for weights are large and of both signs."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    centres: torch.Tensor
+    lengths: torch.Tensor
+    weights: torch.Tensor
+
+    def __init__(self, head: Kernel) -> None:
+        super().__init__()
+        self.head = head
+        for name in ("mean", "scale", "weights"):
+            self.register_buffer(name, torch.tensor(getattr(head, name)))
+        centres = torch.tensor(head.centres).double()
+        self.register_buffer("centres", centres)
+        self.register_buffer("lengths", (centres * centres).sum(dim=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores, (n, c)."""
+        z = ((x - self.mean) / self.scale).double()
+        squares = ((z * z).sum(dim=1, keepdim=True) - 2 * (z @ self.centres.T) + self.lengths).clamp(min=0)
+        scores = torch.exp(-squares / self.head.width) @ self.weights.double()
+        return ((scores + 1 / self.head.n_classes) / self.head.temperature).float()
+
+
 def _unit(x: torch.Tensor) -> torch.Tensor:
     lengths = (x * x).sum(dim=1, keepdim=True).sqrt()
     return x / torch.where(lengths < 10 * torch.finfo(x.dtype).eps, torch.ones_like(lengths), lengths)
@@ -141,6 +168,7 @@ MODULES: dict[str, Callable[[Any], nn.Module]] = {
     "linear": LinearModule,
     "mlp": MLPModule,
     "knn": NeighboursModule,
+    "kernel": KernelModule,
     "constant": ConstantModule,
 }
 

@@ -31,13 +31,18 @@ class Classifier(nn.Module):
         From pixels to features (n, d).
     head : Module
         From features to calibrated scores (n, c).
+    n_last : int
+        How many of the features, the first ones, are the network's last.
     unfamiliar : Unfamiliar, optional
-        What the run knows of its training images' features.
+        What the run knows of its training images' last features.
     """
 
-    def __init__(self, features: nn.Module, head: nn.Module, unfamiliar: Unfamiliar | None = None) -> None:
+    def __init__(
+        self, features: nn.Module, head: nn.Module, n_last: int, unfamiliar: Unfamiliar | None = None
+    ) -> None:
         super().__init__()
         self.features = features
+        self.n_last = n_last
         self.head = head
         self.unfamiliar = None if unfamiliar is None else UnfamiliarModule(unfamiliar)
 
@@ -51,8 +56,9 @@ class Classifier(nn.Module):
         """Return what `outputs` names, a row or a number for each image."""
         features = self.features(pixels)
         scores = self.head(features)
-        found = (scores.softmax(dim=1), scores, features)
-        return found if self.unfamiliar is None else (*found, self.unfamiliar(features))
+        last = features[:, : self.n_last]
+        found = (scores.softmax(dim=1), scores, last)
+        return found if self.unfamiliar is None else (*found, self.unfamiliar(last))
 
     def run(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """Compute in torch, by the outputs' names."""
@@ -62,16 +68,27 @@ class Classifier(nn.Module):
 
 
 class Features(nn.Module):
-    """A network's features, side by side where several layers are read."""
+    """A network's features, side by side where several layers are read.
 
-    def __init__(self, graph: Graph) -> None:
+    Parameters
+    ----------
+    graph : Graph
+        The network.
+    mirrored : bool
+        Whether they are the mean over an image and its mirror image.
+    """
+
+    def __init__(self, graph: Graph, mirrored: bool) -> None:
         super().__init__()
         self.graph = graph
+        self.mirrored = mirrored
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return features, (n, d)."""
-        found = self.graph(pixels)
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        found = torch.cat(self.graph(pixels), dim=1)
+        if not self.mirrored:
+            return found
+        return (found + torch.cat(self.graph(pixels.flip(2)), dim=1)) * 0.5
 
 
 class Colours(nn.Module):
@@ -108,10 +125,10 @@ class UnfamiliarModule(nn.Module):
 def classifier(predictor: "Predictor", unfamiliar: Unfamiliar | None) -> Classifier:
     """Return a run's classifier as a torch module in evaluation mode."""
     space = predictor.space
-    features = (
-        Features(Graph(space.backbone, list(space.taps.values())))
-        if isinstance(space, BackboneSpace)
-        else Colours()
-    )
-    module = Classifier(features, head_module(predictor.head), unfamiliar)
+    if isinstance(space, BackboneSpace):
+        features: nn.Module = Features(Graph(space.backbone, list(space.taps.values())), predictor.mirrored)
+        n_last = space.backbone.num_features
+    else:
+        features, n_last = Colours(), space.width
+    module = Classifier(features, head_module(predictor.head), n_last, unfamiliar)
     return module.eval().requires_grad_(False)

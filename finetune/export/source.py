@@ -102,7 +102,7 @@ class Source:
         names, images = choose(self.train.paths, self.train.names, self.train.labels)
         space = self.predictor.space
         space.expected_images = len(images)
-        probabilities = predict(space, self.predictor.head, prepare(space, images))
+        probabilities = predict(self.predictor, prepare(space, images))
         return Golden(images, names, self.predictor.classes, probabilities)
 
     @cached_property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 _FILES = ("config.json", "model.safetensors")
+_README = "README.md"
 
 
 def write(source: "Source", folder: Path) -> dict[str, float]:
@@ -29,15 +30,20 @@ def write(source: "Source", folder: Path) -> dict[str, float]:
     """
     saved = source.run.path / "model"
     config = json.loads((saved / _FILES[0]).read_text(encoding="utf-8"))
-    if "head" in config or "model_args" not in config:
-        kind = config.get("head", {}).get("kind", "another")
+    other = "Use --format onnx (ONNX Runtime opens it), torch (torch.export.load) or page (a browser)."
+    if "head" in config:
+        what = f"a head of the kind {config['head']['kind']!r}" + (" on all stages" * ("features" in config))
         raise RunError(
-            f"timm has no place for a head of the kind {kind!r}: it opens networks that end in one linear"
-            " layer on their last features.",
-            "Use --format onnx (ONNX Runtime opens it), torch (torch.export.load) or page (a browser).",
+            f"timm has no place for {what}: it opens networks that end in one linear layer on their last"
+            " features.",
+            other,
         )
+    if config.get("tta", "none") != "none":
+        raise RunError("timm does not average over an image and its mirror image (--tta mirror).", other)
     for name in _FILES:
         shutil.copyfile(saved / name, folder / name)
+    if (saved / _README).is_file():
+        shutil.copyfile(saved / _README, folder / _README)
     return {"timm": source.golden.check(_predict(folder, source.golden.images), "timm")}
 
 

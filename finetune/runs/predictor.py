@@ -59,8 +59,13 @@ class Predictor(BasePredictor):
 
     @property
     def space(self) -> Space:
-        """What turns an image into what the head is given."""
-        return self._space
+        """What turns an image into what the head is given, but for :attr:`mirrored`."""
+        return self._spaces[0]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the head is given the mean over an image and its mirror image."""
+        return len(self._spaces) > 1
 
     @property
     def head(self) -> Head:

@@ -22,7 +22,16 @@ from finetune.export.predictor import load_onnx
 from finetune.export.source import Source
 from finetune.runs import Run
 
-STRATEGIES = [("probe", {}), ("probe", {"head": "mlp"}), ("knn", {}), ("raw", {}), ("majority", {})]
+#: Those that take long to convert are tested by their modules too.
+STRATEGIES = [
+    ("probe", {}),
+    ("probe", {"features": "stages", "tta": "mirror", "view": "whole"}),
+    ("kernel", {}),
+    pytest.param("probe", {"head": "mlp"}, marks=pytest.mark.slow),
+    pytest.param("knn", {}, marks=pytest.mark.slow),
+    pytest.param("raw", {}, marks=pytest.mark.slow),
+    pytest.param("majority", {}, marks=pytest.mark.slow),
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from finetune.export.heads import MODULES, head_module
 from finetune.export.network import UnfamiliarModule
 from finetune.heads.constant import Constant
 from finetune.heads.distances import DISTANCES
+from finetune.heads.kernel import KernelSearch
 from finetune.heads.knn import Neighbours
 from finetune.heads.linear import Linear
 from finetune.heads.mlp import ACTIVATIONS, MLP
@@ -23,6 +24,7 @@ rng = np.random.default_rng(0)
 HEAD_EXAMPLES = [
     Linear(rng.normal(size=(3, 12)).astype(np.float32), rng.normal(size=3).astype(np.float32)),
     Constant(np.log([0.5, 0.3, 0.2])),
+    KernelSearch(X, y, 3).head().with_temperature(0.1),
     *(MLP.new(activation, 12, 7, 3, seed=0) for activation in ACTIVATIONS),
     *(Neighbours(X, y, 3, 5, metric, weights, 0.7) for metric in DISTANCES for weights in WEIGHTS),
 ]
