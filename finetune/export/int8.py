@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import RunError
-from finetune.export.onnx_file import describe, quiet, save
+from finetune.export.onnx_file import describe, keep_arrays, quiet, save
 from finetune.export.predictor import ONNX_FILE, ExportedPredictor, session_of
 from finetune.runs.predictions import Predictions
 
@@ -146,6 +146,7 @@ def _quantise(source: "Source", fp32: Path, out: Path, folder: Path) -> None:
             calibrate_method=CalibrationMethod.MinMax,
         )
     model = onnx.load(str(out))
+    keep_arrays(model, source.module)
     describe(model, {**source.about, "precision": "int8"})
     save(model, out)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from finetune.export.network import Classifier
     from finetune.export.source import Source
 
-__all__ = ["OPSET", "check", "describe", "quiet", "write"]
+__all__ = ["OPSET", "check", "describe", "keep_arrays", "make", "quiet", "require", "save", "write"]
 
 #: The newest set of operators that onnxruntime 1.17 (January 2024) knows already.
 OPSET = 20
@@ -66,11 +66,11 @@ def make(module: "Classifier", pixels: NDArray[np.uint8]) -> "onnx.ModelProto":
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    _keep_arrays(model, module)
+    keep_arrays(model, module)
     return model
 
 
-def _keep_arrays(model: "onnx.ModelProto", module: "Classifier") -> None:
+def keep_arrays(model: "onnx.ModelProto", module: "Classifier") -> None:
     """Make sure that a reader finds the arrays of unfamiliar images by name: small ones are computed away."""
     from onnx import numpy_helper
 

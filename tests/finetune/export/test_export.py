@@ -22,11 +22,11 @@ from finetune.export.predictor import load_onnx
 from finetune.export.source import Source
 from finetune.runs import Run
 
-#: Those that take long to convert are tested by their modules too.
+#: To convert a network takes some seconds; what differs between them is also tested module by module.
 STRATEGIES = [
     ("probe", {}),
-    ("probe", {"features": "stages", "tta": "mirror", "view": "whole"}),
-    ("kernel", {}),
+    pytest.param("probe", {"features": "stages", "tta": "mirror", "view": "whole"}, marks=pytest.mark.slow),
+    pytest.param("kernel", {}, marks=pytest.mark.slow),
     pytest.param("probe", {"head": "mlp"}, marks=pytest.mark.slow),
     pytest.param("knn", {}, marks=pytest.mark.slow),
     pytest.param("raw", {}, marks=pytest.mark.slow),
@@ -120,6 +120,7 @@ def test_unreadable_images_are_told_apart(exported, images, tmp_path):
     assert predictor.predict_all([damaged]).probabilities.shape == (0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["last-layers", "full"])
 def test_trained_networks_are_exported_too(strategy, run_of, tmp_path):
     run = run_of(strategy, epochs=1)
@@ -127,6 +128,7 @@ def test_trained_networks_are_exported_too(strategy, run_of, tmp_path):
         assert max(export(run, form, tmp_path / form).differences.values()) <= golden.TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_torch_program_needs_nothing_of_ours(exported, run_of, tmp_path):
     found = export(run_of(), "torch", tmp_path / "program")
     pixels = Source(run_of()).pixels[:5]
@@ -219,6 +221,7 @@ def test_other_faults(run_of, tmp_path, photos, monkeypatch):
 # Eight bits
 
 
+@pytest.mark.slow
 def test_int8_says_what_it_costs(run_of, tmp_path, monkeypatch, capsys):
     words = ["export", str(run_of()), "--int8", "--out", str(tmp_path / "out"), "--force", "--json"]
     assert main(words) == 0
