@@ -42,6 +42,7 @@ def write(source: "Source", folder: Path) -> dict[str, float]:
     path = folder / ONNX_FILE
     gaps = {"torch": source.golden.check(source.module.run(source.pixels)["probabilities"], "torch")}
     model = make(source.module, source.pixels)
+    keep_arrays(model, source.module)
     describe(model, source.about)
     save(model, path)
     return {**gaps, "ONNX Runtime": check(source, path)}
@@ -66,7 +67,6 @@ def make(module: "Classifier", pixels: NDArray[np.uint8]) -> "onnx.ModelProto":
         )
     assert program is not None
     model: onnx.ModelProto = program.model_proto
-    keep_arrays(model, module)
     return model
 
 

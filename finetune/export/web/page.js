@@ -22,7 +22,7 @@ async function load() {
   runtime.env.wasm.numThreads = 1; // more need a server that sends certain headers
   runtime.env.wasm.wasmBinary = await unpack("wasm");
   const model = await unpack("model");
-  return runtime.InferenceSession.create(model, { executionProviders: ["wasm"] });
+  return runtime.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
 }
 
 // Decode a file without changing its colours, upright, and prepare it.
@@ -97,7 +97,7 @@ function answer(card, found) {
   body.replaceChildren();
   if (strange) {
     body.append(
-      element("p", { className: "strange" }, "Unlike anything in training. "),
+      element("p", { className: "strange" }, "Unlike anything in training"),
       element("p", { className: "hint" }, `Only ${found.unfamiliar < 0.01 ? "1" : Math.round(100 * found.unfamiliar)} in 100 images like those it learned from look this different. The classes below may mean nothing.`),
     );
   }
@@ -141,7 +141,7 @@ function summarise() {
   const strange = all.filter((result) => result.strange).length;
   const failed = all.filter((result) => result.error).length;
   byId("summary").textContent =
-    (all.length > 1 ? `${all.length} images: ${words.join(", ")}` : "1 image") +
+    (all.length > 1 ? `${all.length} images: ${words.join(", ")}` : `1 image: ${words.join("")}`) +
     (strange ? `; ${strange} unlike anything in training` : "") +
     (failed ? `; ${failed} not readable` : "");
   const waiting = document.querySelectorAll(".card").length - all.length;
@@ -152,15 +152,23 @@ function summarise() {
 
 let last = Promise.resolve();
 
+// The card of an image that waits for its turn.
 function add(source, name) {
   const picture = element("div", { className: "picture" });
   const card = element("li", { className: "card" }, picture, element("div", { className: "text" }, element("h3", {}, name), element("div", { className: "answer" }, element("p", { className: "hint" }, "waiting …"))));
   card.dataset.name = name;
-  byId("results").append(card);
   last = last.then(() => work(card, picture, source));
+  return card;
+}
+
+// What was added last stands first: a phone shows little more.
+function addAll(sources) {
+  byId("results").prepend(...sources.map(([source, name]) => add(source, name)));
+  summarise();
 }
 
 async function work(card, picture, source) {
+  await null; // until the card stands in the list
   if (!card.isConnected) return; // cleared meanwhile
   try {
     const { pixels, thumbnail } = await pixelsOf(source).catch(() => {
@@ -180,8 +188,7 @@ async function work(card, picture, source) {
 class Unreadable extends Error {}
 
 function addFiles(files) {
-  for (const file of files) add(file, file.name || "pasted image");
-  summarise();
+  addAll([...files].map((file) => [file, file.name || "pasted image"]));
 }
 
 // --- Ways in
@@ -252,7 +259,7 @@ byId("shoot").addEventListener("click", async () => {
   if (!video.videoWidth) return;
   const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
   canvas.getContext("2d").drawImage(video, 0, 0);
-  add(canvas, `camera ${new Date().toLocaleTimeString()}`);
+  addAll([[canvas, `camera ${new Date().toLocaleTimeString()}`]]);
 });
 
 byId("stop").addEventListener("click", () => {

@@ -34,6 +34,16 @@ for (const [i, { width, height, how }] of cases.entries()) {
 }
 """
 
+#: Pastes or drops a file.
+GIVE = """([bytes, kind]) => {
+  const given = new DataTransfer();
+  given.items.add(new File([Uint8Array.from(bytes)], "given.png", { type: "image/png" }));
+  const options = { bubbles: true, cancelable: true };
+  document.dispatchEvent(kind === "paste"
+    ? new ClipboardEvent("paste", { ...options, clipboardData: given })
+    : new DragEvent("drop", { ...options, dataTransfer: given }));
+}"""
+
 #: Width, height, and how the image is prepared: shrunk, enlarged, padded, tall, unchanged.
 CASES = [
     (250, 188, Preprocess((112, 112))),
@@ -154,7 +164,8 @@ def test_a_page_fits_a_phone_and_takes_what_it_is_given(run_of, tmp_path, real_r
     (tmp_path / "notes.jpg").write_text("no image")
     problems = []
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find_browser(), args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=find_browser(), args=["--no-sandbox", *camera])
         tab = browser.new_context(offline=True, viewport={"width": 400, "height": 800}).new_page()
         tab.on("console", lambda message: problems.append(message.text))
         tab.on("pageerror", lambda error: problems.append(str(error)))
@@ -172,6 +183,17 @@ def test_a_page_fits_a_phone_and_takes_what_it_is_given(run_of, tmp_path, real_r
         assert len(lines) == 5
         tab.click("#clear")
         assert tab.locator(".card").count() == 0
+        tab.evaluate(GIVE, [list(golden[0].read_bytes()), "paste"])
+        tab.wait_for_selector(".card[data-probabilities]")
+        tab.evaluate(GIVE, [list(golden[1].read_bytes()), "drop"])
+        tab.wait_for_selector(".card:nth-child(2)[data-probabilities]")
+        tab.click("#camera")
+        tab.wait_for_selector("#viewfinder:not([hidden])")
+        tab.wait_for_timeout(500)
+        tab.click("#shoot")
+        tab.wait_for_selector(".card:nth-child(3)[data-probabilities]")
+        assert tab.locator(".card").first.get_attribute("data-name").startswith("camera")
+        tab.click("#stop")
         browser.close()
     assert problems == []
 
