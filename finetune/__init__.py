@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from finetune.estimators.image_classifier import ImageClassifier
     from finetune.estimators.probe_classifier import ProbeClassifier
+    from finetune.export.predictor import load
     from finetune.runs import Run
-    from finetune.runs.predictor import Predictor, load
+    from finetune.runs.predictor import Predictor
     from finetune.train import fit
 
 __all__ = ["ImageClassifier", "Predictor", "ProbeClassifier", "Run", "fit", "load"]
@@ -23,7 +24,7 @@ _HOMES = {
     "ProbeClassifier": "finetune.estimators.probe_classifier",
     "Run": "finetune.runs",
     "fit": "finetune.train",
-    "load": "finetune.runs.predictor",
+    "load": "finetune.export.predictor",
 }
 
 

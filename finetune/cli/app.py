@@ -12,6 +12,7 @@ from finetune.cli.auto import auto
 from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.curve import curve
+from finetune.cli.export import export
 from finetune.cli.predict import predict
 from finetune.cli.push import push
 from finetune.cli.report import report
@@ -91,6 +92,14 @@ app.command(
     help_epilogue=epilogue(
         "finetune curve --data photos/",
         "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
+    ),
+)
+app.command(
+    export,
+    help_epilogue=epilogue(
+        "finetune export runs/first --format onnx",
+        "finetune export runs/first --format page --out classifier",
+        "finetune export runs/first --format onnx --int8",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))

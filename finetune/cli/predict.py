@@ -62,10 +62,10 @@ def predict(
     gets a row with the reason; the exit code is 2 if none could be read.
     """
     from finetune.errors import OptionError
+    from finetune.export.predictor import load
     from finetune.predictions.paths import STANDARD_INPUT, image_paths
     from finetune.predictions.rows import Detail, knowledge_of, prediction_rows
     from finetune.predictions.writers import FORMATS, format_of
-    from finetune.runs.predictor import load
     from zoo.progress import progress
 
     kind = format_of("json" if json else format, out)

@@ -75,7 +75,7 @@ def heat_maps(predictor: Predictor, images: Sequence[Path], classes: NDArray[np.
     from zoo.features.spaces import BackboneSpace, prepared
     from zoo.images.decode import EncodedImage, read_file
 
-    space = predictor.spaces[0]
+    space = predictor.space
     if not isinstance(space, BackboneSpace) or not images:
         return None
     pixels = np.stack([prepared(space, EncodedImage(read_file(path), str(path))) for path in images])
@@ -104,8 +104,8 @@ def contributions(
     """
     from finetune.heads.linear import Linear
 
-    space: Any = predictor.spaces[0]
-    mirrored = len(predictor.spaces) > 1  # the head reads the mean of an image and its mirror image
+    space: Any = predictor.space
+    mirrored = predictor.mirrored  # the head reads the mean of an image and its mirror image
     seen = np.concatenate([pixels, pixels[:, :, ::-1]]) if mirrored else pixels
     layers = position_maps(space.backbone, tuple(space.taps.values()), seen)
     X = layers.features.reshape(-1, len(pixels), layers.features.shape[1]).mean(axis=0)

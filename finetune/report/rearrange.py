@@ -47,7 +47,7 @@ def rearrange(run: Run, layout: str) -> None:
             "Put them back, or leave out --map.",
         )
     predictor = Predictor(run)
-    extraction = compute([place for place in places if place is not None], predictor.spaces[:1])
+    extraction = compute([place for place in places if place is not None], [predictor.space])
     if extraction.skipped:
         raise next(iter(extraction.skipped.values()))
     X = np.asarray(extraction.matrices[0], np.float32)

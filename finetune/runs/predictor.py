@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from finetune.errors import RunError
 from finetune.evaluation.calibration import softmax
 from finetune.heads.head import Head
+from finetune.runs.predictions import BasePredictor, Predictions
 from finetune.runs.record import Run
 from finetune.runs.saved import load_head, model_errors
 from zoo.backbone import Backbone
@@ -19,38 +19,12 @@ from zoo.backbone import load as load_backbone
 from zoo.features.fill import compute
 from zoo.features.mirror import Mirrored, averaged
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
-from zoo.images.decode import UnreadableImage
 from zoo.reading import read_json
 
-__all__ = ["Predictions", "Predictor", "load"]
+__all__ = ["Predictions", "Predictor"]
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """The predictions for some images.
-
-    Attributes
-    ----------
-    paths : list of Path
-        The n images that could be read, in the order given.
-    features : (n, d) array
-        The network's last features, or what else a head without a network was given.
-    scores : (n, c) array
-        Calibrated scores.
-    probabilities : (n, c) float64 array
-        Their softmax.
-    skipped : list of UnreadableImage
-        Why the others could not be read.
-    """
-
-    paths: list[Path]
-    features: NDArray[np.float32]
-    scores: NDArray[np.floating[Any]]
-    probabilities: NDArray[np.float64]
-    skipped: list[UnreadableImage]
-
-
-class Predictor:
+class Predictor(BasePredictor):
     """A trained classifier.
 
     Parameters
@@ -92,6 +66,21 @@ class Predictor:
                 "The folder was changed after the run: train again.",
             )
 
+    @property
+    def space(self) -> Space:
+        """What turns an image into what the head is given, but for :attr:`mirrored`."""
+        return self._spaces[0]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether the head is given the mean over an image and its mirror image."""
+        return len(self._spaces) > 1
+
+    @property
+    def head(self) -> Head:
+        """The head, calibrated."""
+        return self._head
+
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
         """Return everything about some images, leaving out those that cannot be read."""
         found = compute([Path(path) for path in paths], self._spaces)
@@ -106,61 +95,3 @@ class Predictor:
     def _check_finite(self, scores: NDArray[np.floating[Any]]) -> None:
         if not np.isfinite(scores).all():
             raise ValueError("its scores are not finite numbers")
-
-    def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
-        """Return calibrated scores, (n, c), as the saved model gives them in timm.
-
-        Raises
-        ------
-        UnreadableImage
-            If an image cannot be read.
-        """
-        found = self.predict_all(paths)
-        if found.skipped:
-            raise found.skipped[0]
-        return found.scores
-
-    def predict_proba(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.float64]:
-        """Return class probabilities, (n, c); raises as :meth:`decision_function` does."""
-        return softmax(self.decision_function(paths))
-
-    @property
-    def spaces(self) -> list[Space]:
-        """What turns an image into the head's features; of two, the mean."""
-        return self._spaces
-
-    @property
-    def head(self) -> Head:
-        """What turns features into scores."""
-        return self._head
-
-    def predict(self, paths: Sequence[str | os.PathLike[str]]) -> list[str]:
-        """Return the name of each image's most probable class; raises as :meth:`decision_function` does."""
-        return [self.classes[i] for i in self.decision_function(paths).argmax(axis=1)]
-
-
-def load(folder: str | os.PathLike[str], *, engine: str = "auto", precision: str = "fp32") -> Predictor:
-    """Load a finished run to predict with.
-
-    Parameters
-    ----------
-    folder : path
-        A run folder.
-    engine, precision : str, optional
-        As in :func:`zoo.engines.build`.
-
-    Returns
-    -------
-    Predictor
-
-    Raises
-    ------
-    RunError
-        If the folder holds no finished run.
-
-    Examples
-    --------
-    >>> load("runs/ants-bees-probe-001").predict(["a.jpg"])  # doctest: +SKIP
-    ['ants']
-    """
-    return Predictor(Run.load(folder), engine, precision)

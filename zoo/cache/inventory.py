@@ -25,20 +25,24 @@ from zoo.reading import read_json
 __all__ = ["KINDS", "LIMITED", "Item", "clear", "inventory", "keep_within_limit", "select", "size_limit"]
 
 _DIGEST = r"[0-9a-f]{24}"
-_LEFTOVER = r"\.[^.].*\.tmp|(openmoji-|[0-9a-f]{24}|.+-[0-9a-f]{16}).*\.lock"
+_LEFTOVER = r"\.[^.].*\.tmp|(openmoji-|onnxruntime-web-|[0-9a-f]{24}|.+-[0-9a-f]{16}).*\.lock"
 _DEFAULT_LIMIT = 20 * 10**9
 _UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
 
 
 #: What the whole names of items look like. ``models`` are verified weights, ``graphs`` converted networks,
-#: ``notes`` findings such as which engine is the fastest.
+#: ``notes`` findings such as which engine is the fastest, ``runtimes`` what exported pages are made with.
 KINDS = {
     "models": rf"[^.].*-[0-9a-f]{{16}}|{_DIGEST}\.json",
     "graphs": _DIGEST,
     "features": _DIGEST,
     "demo": r"openmoji-\d(?!.*\.lock$).*",
     "notes": rf"{_DIGEST}\.json",
+    "runtimes": r"onnxruntime-web-\d+\.\d+\.\d+",
 }
+
+#: The kinds that may have to be downloaded again, which is why they are removed only when named.
+DOWNLOADED = frozenset({"models", "runtimes"})
 
 #: The kinds that the size limit applies to.
 LIMITED = frozenset({"graphs", "features"})
@@ -122,12 +126,12 @@ def keep_within_limit(protect: Iterable[Path] = ()) -> list[Path]:
 def select(
     kinds: Iterable[str] = (), model: str | None = None, older_than: float | None = None
 ) -> list[Item]:
-    """Return items of some kinds (by default all but ``models``, which may have to be downloaded again).
+    """Return items of some kinds (by default all but those that may have to be downloaded again).
 
     Only those of a network with `model` in its name, and that were not used for `older_than` days. Raises
     CacheError if there is no such kind.
     """
-    wanted = set(kinds) or set(KINDS) - {"models"}
+    wanted = set(kinds) or set(KINDS) - DOWNLOADED
     if unknown := sorted(wanted - set(KINDS)):
         raise CacheError(f"The cache has no {unknown[0]!r}.", f"Choose from {', '.join(KINDS)}.")
     latest = time.time() - (older_than or 0) * DAY

@@ -77,8 +77,8 @@ def clear(
     Parameters
     ----------
     kinds:
-        Kinds that zoo cache info lists: features, graphs, ... By default all but models, which may have to be
-        downloaded again.
+        Kinds that zoo cache info lists: features, graphs, ... By default all but models and runtimes,
+        which may have to be downloaded again.
     """
     from zoo.cache.inventory import clear as remove
     from zoo.cache.inventory import select
