@@ -11,6 +11,7 @@ from cyclopts import App
 from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.curve import curve
+from finetune.cli.label_next import label_next
 from finetune.cli.predict import predict
 from finetune.cli.report import report
 from finetune.cli.resume import resume
@@ -75,6 +76,10 @@ app.command(
         "finetune curve --data photos/",
         "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
     ),
+)
+app.command(
+    label_next,
+    help_epilogue=epilogue("finetune label-next --data photos/ --unlabelled archive/ -n 50"),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))
 

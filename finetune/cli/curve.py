@@ -53,9 +53,7 @@ def curve(
         raise OptionError(f"--repeats is {repeats}.", "Give 1 or more.")
     probe = make_method("probe", features=features)
     assert isinstance(probe, Probe)
-    experiment = prepare(
-        data.request(model), registry=load_registry(data.registry), log=log, methods=[probe]
-    )
+    experiment = prepare(data.request(model), registry=load_registry(data.registry), log=log, methods=[probe])
     found = learning_curve(experiment.task(probe), probe, factor=factor, repeats=repeats)
     if chart is not None:
         try:
