@@ -1,6 +1,6 @@
 """Do the images that `finetune label-next` chooses teach more than as many that are drawn at random?
 
-From two labelled images a class, some rounds of labelling are played with the labels that are there; after each,
+From two labelled images a class, some rounds of labelling are played with the known labels; after each,
 a linear classifier is fitted to what is labelled and judged on the held-out images.
 
     python benchmarks/label_next.py photos/ --rounds 10 --number 20 --seeds 5

@@ -16,7 +16,7 @@ __all__ = ["choose", "uncertainty"]
 
 #: Among how many times as many uncertain images those that differ are looked for. Far more
 #: teach less, and with as many as are wanted, copies of one image are all taken (benchmarks/label_next.py).
-CANDIDATES = 2.0
+CANDIDATES = 1.5
 
 
 def uncertainty(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
