@@ -105,7 +105,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
             should be.
         """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        checked = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        X, y = np.asarray(checked[0]), np.asarray(checked[1])
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

@@ -49,11 +49,12 @@ def contact_sheet(paths: Sequence[Path], captions: Sequence[str]) -> Image:
 
 
 def _picture(path: Path) -> Image:
+    from PIL import ImageOps
+
     from zoo.images.decode import EncodedImage, read_file
 
     picture = EncodedImage(read_file(path), str(path)).decode(_reduction).image
-    picture.thumbnail((SIDE, SIDE))
-    return picture
+    return ImageOps.contain(picture, (SIDE, SIDE))
 
 
 def _reduction(width: int, height: int) -> int:

@@ -178,7 +178,7 @@ def write_label_next(found: LabelNext, data: str, out: str | os.PathLike[str] | 
                     [plain(one.path), one.prediction, f"{one.probability:.6f}", f"{one.uncertainty:.6f}"]
                 )
         captions = [
-            f"{place} {one.prediction} {one.probability:.0%}" for place, one in enumerate(found.images, 1)
+            f"{place}: {one.prediction} ({one.probability:.0%})" for place, one in enumerate(found.images, 1)
         ]
         sheet = contact_sheet([Path(one.path) for one in found.images], captions)
         sheet.save(folder.work / "contact-sheet.jpg", quality=85)
