@@ -49,6 +49,7 @@ FLOORS = [
         "finetune.experiment",
         "finetune.estimators",
         "finetune.curve",
+        "finetune.labelling",
         "finetune.report",
         "finetune.search",
         "finetune.trust",

@@ -13,6 +13,7 @@ from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.curve import curve
 from finetune.cli.export import export
+from finetune.cli.label_next import label_next
 from finetune.cli.predict import predict
 from finetune.cli.push import push
 from finetune.cli.report import report
@@ -101,6 +102,10 @@ app.command(
         "finetune export runs/first --format page --out classifier",
         "finetune export runs/first --format onnx --int8",
     ),
+)
+app.command(
+    label_next,
+    help_epilogue=epilogue("finetune label-next --data photos/ --unlabelled archive/ -n 50"),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class LearningCurve:
     n_groups : int or None
         Groups of the training images, where they form groups.
     features : str
-        What the probe read of the network.
+        What the probe read of the network with the most images.
     """
 
     points: list[CurvePoint]
@@ -135,14 +135,15 @@ def learning_curve(
     with progress("learning curve", len(shares), "sizes") as advance:
         for share in shares:
             plan = subset_plan(train.labels, dealt, share, train.groups, task.seed)
-            path = probe.paths(task, plan, NESTED_TOLERANCE).path()
-            wrong = path.best().held_out[0].argmax(axis=1) != train.labels[plan.order(0)]
+            paths = probe.paths(task, plan, NESTED_TOLERANCE)
+            wrong = paths.path().best().held_out[0].argmax(axis=1) != train.labels[plan.order(0)]
             errors.append(np.bincount(plan.order(0), wrong, len(train)) / repeats)
             ends = np.cumsum([len(rows) for _, rows in plan.choices[0]])[:-1]
             by_fold.append([part.mean() for part in np.split(wrong, ends)])
             sizes.append(float(np.mean([len(rows) for rows in plan.trains])))
             advance(1)
-    return _concluded(task, np.array(sizes), np.array(errors), np.array(by_fold), factor)
+    found = _concluded(task, np.array(sizes), np.array(errors), np.array(by_fold), factor)
+    return replace(found, features=paths.features())
 
 
 def _shares(task: Task, one_part: NDArray[np.int64]) -> list[float]:

@@ -101,11 +101,13 @@ def fit_power_law(
         Seed of the draws.
     """
     rng = np.random.default_rng(random_state)
-    totals = np.stack([np.bincount(groups, row) for row in errors])
     counts = np.bincount(groups)
-    # Of g groups, g are drawn with replacement (cluster bootstrap).
-    weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=DRAWS)
-    drawn = (weights @ totals.T) / (weights @ counts)[:, None]
+    of_groups = np.stack([*(np.bincount(groups, row) for row in errors), counts], axis=1)
+    # Of g groups, g are drawn with replacement (cluster bootstrap): how many there are of each kind of group.
+    kinds, frequency = np.unique(of_groups, axis=0, return_counts=True)
+    weights = rng.multinomial(len(counts), frequency / len(counts), size=DRAWS)
+    sums = weights @ kinds
+    drawn = sums[:, :-1] / sums[:, -1:]
     floor = 0.25 / counts.sum()  # a quarter of an image: where no training set had luck, one might have had
     spread = np.maximum(noise, floor)
     drawn = np.maximum(drawn + rng.normal(size=drawn.shape) * spread, 0)

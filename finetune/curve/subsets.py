@@ -18,7 +18,7 @@ __all__ = ["beginning", "fractions", "subset_plan"]
 Indices = NDArray[np.int64]
 
 #: The smallest set has about this many images a class.
-FEWEST = 4
+FEWEST = 2
 
 #: Sizes are at most this many times the next smaller one.
 STEP = 2.0

@@ -105,7 +105,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
             should be.
         """
         self._check_parameters()
-        checked, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        checked = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2)
+        X, y = np.asarray(checked[0]), np.asarray(checked[1])
         check_classification_targets(y)
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -114,8 +115,8 @@ class ProbeClassifier(ClassifierMixin, BaseEstimator):
             )
         if groups is not None:
             groups = np.asarray(groups)
-            check_consistent_length(checked, groups)
-        self._fit(checked, labels.astype(np.int64), groups)
+            check_consistent_length(X, groups)
+        self._fit(X, labels.astype(np.int64), groups)
         return self
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:

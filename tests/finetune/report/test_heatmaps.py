@@ -19,7 +19,6 @@ from finetune.heads.mlp import ACTIVATIONS, MLP
 from finetune.report.heatmaps import contributions, heat_maps, overlay, position_maps
 from zoo.engines import openvino_engine
 from zoo.engines.torch_maps import TorchMaps
-from zoo.features.mirror import Mirrored
 from zoo.features.spaces import BackboneSpace, RawPixels
 
 CLASSES = np.array([2, 0, 1])
@@ -50,7 +49,7 @@ def test_the_mean_of_an_exact_map_is_the_score(zoo, pixels, features):
     made = predictor(zoo("test_resnet"), features)
     maps, exact = contributions(made, pixels, CLASSES)
     assert exact
-    X = TorchMaps(made.spaces[0].backbone, tuple(made.spaces[0].taps.values()), pixels).features
+    X = TorchMaps(made.space.backbone, tuple(made.space.taps.values()), pixels).features
     scores = X @ made.head.W.T
     expected = (scores - scores.mean(axis=1, keepdims=True))[np.arange(3), CLASSES]
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), expected, rtol=1e-3, atol=1e-3)
@@ -58,7 +57,7 @@ def test_the_mean_of_an_exact_map_is_the_score(zoo, pixels, features):
 
 def test_where_mirror_images_count_too_the_map_is_the_mean_of_both(zoo, pixels):
     plain = predictor(zoo("test_resnet"))
-    made = SimpleNamespace(spaces=[plain.spaces[0], Mirrored(plain.spaces[0])], head=plain.head)
+    made = SimpleNamespace(space=plain.space, mirrored=True, head=plain.head)
     both, exact = contributions(made, pixels, CLASSES)
     assert exact
     there, _ = contributions(plain, pixels, CLASSES)
