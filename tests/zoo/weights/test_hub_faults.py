@@ -429,10 +429,12 @@ def start(hub: Hub, tmp_path: Path, script: str) -> "subprocess.Popen[str]":
 def test_processes_that_pull_one_network_at_once(
     count: int, hub: Hub, tmp_path: Path, tiny_files: dict[str, bytes]
 ) -> None:
+    """The command itself, with nothing but the Hub's address in the environment."""
     processes = [start(hub, tmp_path, PULL[0]) for _ in range(count)]
     ended = [(*process.communicate(timeout=300), process.returncode) for process in processes]
     assert [code for _, _, code in ended] == [0] * count, ended
     assert len({out for out, _, _ in ended}) == 1
+    assert all(f"{TINY}@main is pinned at" in err for _, err, _ in ended)
     assert len([request for request in hub.gets() if "storage" in request]) == 1  # one downloaded it
     assert len(list((cache_root() / "models").glob("test_efficientnet-*/model.safetensors"))) == 1
     assert partial_files(tmp_path / "hub") == []
