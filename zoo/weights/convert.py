@@ -5,7 +5,9 @@ reads: ``timm.create_model("local-dir:FOLDER", pretrained=True)``.
 """
 
 import json
+import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,21 +50,31 @@ def write_model_folder(
         If the file cannot be read, does not fit the network exactly, or holds NaN or infinities.
     """
     import torch
+    from safetensors import SafetensorError
     from timm.models import save_for_hf
 
     with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
         if config is not None:
-            model = _from_config(weights, config)
+            model = _from_config(weights, config, folder)
         else:
             model = _from_architecture(weights, architecture, keymap)
     _check_finite(model, weights)
     # What was loaded is now the model's own; in the configuration it would only be written out again.
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
-    save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    try:
+        save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    except SafetensorError as error:
+        raise _as_os_error(error) from error
     # safetensors writes files that only their owner can read, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     _note_digest(folder)
+
+
+def _as_os_error(error: Exception) -> OSError:
+    """Return what the operating system said when a file was written; safetensors gives it in words only."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
 
 
 def _note_digest(folder: Path) -> None:
@@ -89,13 +101,14 @@ def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> 
         raise _misfit(weights, architecture, error) from error
 
 
-def _from_config(weights: Path, config: Path) -> Any:
+def _from_config(weights: Path, config: Path, folder: Path) -> Any:
     import timm
 
     described = json.loads(config.read_text(encoding="utf-8"))
     architecture = described["architecture"]
     state = _read(weights)
-    with TemporaryDirectory() as staging:
+    # Not in /tmp, which may be small.
+    with TemporaryDirectory(dir=folder) as staging:
         # timm takes the two files from one folder; the pickle's name tells it which reader to use.
         shutil.copyfile(config, Path(staging, "config.json"))
         name = "model.safetensors" if weights.suffix == ".safetensors" else "pytorch_model.bin"

@@ -328,6 +328,35 @@ def test_no_space_for_what_is_made_of_it(hub: Hub, tmp_path: Path, tiny_files: d
     works(tiny_files)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 kB, where the tests may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)], capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("only root may make a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full(
+    hub: Hub, small_disk: Path, tmp_path: Path, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(hub, small_disk / "hub", monkeypatch)
+    refused(hub, small_disk, "could not be written .No space left on device")
+    use(hub, tmp_path / "hub", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setenv("ZOO_CACHE", str(small_disk / "cache"))
+        with pytest.raises(CacheError, match="The disk is full"):
+            ready(tiny())
+        assert partial_files(small_disk) == []
+        assert list((cache_root() / "models").glob("*/model.safetensors")) == []
+    works(tiny_files)
+
+
 @contextmanager
 def without_the_right_to_write(*folders: Path) -> Iterator[None]:
     """Make folders read-only; as root, who may write everywhere, become somebody else for the while."""
