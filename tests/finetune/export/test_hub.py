@@ -1,6 +1,8 @@
 """A run as a repository of the Hub: its folder, its card, and the upload by the real client."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -150,6 +152,18 @@ def test_an_upload_that_the_hub_does_not_accept_is_told(
             push(run, REPO)
     assert [key for key in hub.files if key[0] == REPO] == []
     assert push(run, REPO).url
+
+
+def test_no_space_for_what_is_to_be_sent(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(RunError, match="No space left on device") as caught:
+            push(run, REPO)
+    assert "TMPDIR" in caught.value.next_step
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize("repo", ["flowers", "a/b/c", "me/", "/x", "me/a b", "me/..", "../me", "me/-x-"])
