@@ -28,17 +28,23 @@ _USE = """\
 ```python
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 model = timm.create_model("hf-hub:{repo}", pretrained=True).eval()
-data = timm.data.resolve_model_data_config(model)
-transform = timm.data.create_transform(**data, is_training=False)
+prepare = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
 
-image = Image.open("photo.jpg").convert("RGB")
+image = prepare(ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB"))
+images = {images}
 with torch.inference_mode():
-    probabilities = model(transform(image)[None]).softmax(1)[0]
-print(model.pretrained_cfg["label_names"][int(probabilities.argmax())], float(probabilities.max()))
+    probabilities = model(images).mean(0).softmax(0).tolist()
+print(dict(zip(model.pretrained_cfg["label_names"], probabilities)))
 ```"""
+
+#: What the scores are averaged over, by ``tta`` of the model's configuration.
+_IMAGES = {
+    "none": "image[None]",
+    "mirror": "torch.stack([image, image.flip(2)])  # the numbers below are of the mean of both",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ def model_card(run: Run, config: dict[str, Any], repo: str | None = None) -> str
     data = without_paths(last_name(run.data.path)) or "images"
     sections = {
         f"{escape(start.name)} for {escape(data)}": _summary(run, start),
-        "Use": _USE.format(repo=repo or _PLACEHOLDER),
+        "Use": _USE.format(repo=repo or _PLACEHOLDER, images=_IMAGES[config.get("tta", "none")]),
         "Intended use": _intended(),
         "Data": _data(run, data),
         "Evaluation": _evaluation(run),

@@ -40,9 +40,10 @@ def write_hub_folder(run: Run, folder: Path, repo: str | None = None) -> None:
         raise RunError(f"{saved} has no readable config.json ({error}).", "Train again.") from error
     if "head" in config or not (saved / "model.safetensors").is_file():
         kind = config.get("head", {}).get("kind", "another")
+        what = f"a head of the kind {kind!r}" + (" on several stages" if "features" in config else "")
         raise RunError(
-            f"timm, with which the Hub's users open models, has no place for a head of the kind {kind!r}: it "
-            "opens networks that end in one linear layer on their last features.",
+            f"timm, with which the Hub's users open models, has no place for {what}: it opens networks that "
+            "end in one linear layer on their last features.",
             "Train with --strategy probe, svm, last-layers or full.",
         )
     for name in ("config.json", "model.safetensors"):

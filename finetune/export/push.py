@@ -80,7 +80,13 @@ def push(
     _check_name(repo)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_hub_folder(loaded, folder, repo)
+        try:
+            write_hub_folder(loaded, folder, repo)
+        except OSError as error:
+            raise RunError(
+                f"What is to be sent cannot be written to {folder.parent} ({error.strerror or error}).",
+                "Free some space there, or set TMPDIR to a folder on another disk.",
+            ) from error
         files = {file: (folder / file).stat().st_size for file in FILES}
         card = (folder / "README.md").read_text(encoding="utf-8")
         url = (

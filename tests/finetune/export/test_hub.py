@@ -1,10 +1,13 @@
 """A run as a repository of the Hub: its folder, its card, and the upload by the real client."""
 
+import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,10 +64,6 @@ def metadata(card: str) -> dict[str, object]:
 def test_a_pushed_run_opens_in_timm_and_in_the_zoo(
     run: Path, hub: Hub, empty_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import timm
-    import torch
-    from PIL import Image
-
     import zoo
 
     assert main(["push", str(run), REPO, "--private"]) == 0
@@ -76,13 +75,13 @@ def test_a_pushed_run_opens_in_timm_and_in_the_zoo(
 
     image = next((Path(Run.load(run).data.path) / "flower").iterdir())
     expected = load(run, engine="torch").predict_proba([image])
-    model = timm.create_model(f"hf-hub:{REPO}", pretrained=True).eval()
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
-    with torch.inference_mode():
-        found = model(transform(Image.open(image).convert("RGB"))[None]).softmax(1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert model.pretrained_cfg["label_names"] == ["china", "flower"]
-    assert zoo.load(f"hf-hub:{REPO}").num_features == model.num_features
+    # The code that the card shows, as it is.
+    code = hub.files[REPO, "README.md"].decode().split("```python\n")[1].split("```")[0]
+    shown: dict[str, Any] = {}
+    exec(code.replace("photo.jpg", str(image)), shown)
+    np.testing.assert_allclose(shown["probabilities"], expected[0], atol=1e-4)
+    assert shown["model"].pretrained_cfg["label_names"] == ["china", "flower"]
+    assert zoo.load(f"hf-hub:{REPO}").num_features == shown["model"].num_features
 
 
 def test_nothing_that_is_sent_names_a_place_on_this_machine(run: Path, tmp_path: Path) -> None:
@@ -155,6 +154,18 @@ def test_an_upload_that_the_hub_does_not_accept_is_told(
     assert push(run, REPO).url
 
 
+def test_no_space_for_what_is_to_be_sent(run: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(RunError, match="No space left on device") as caught:
+            push(run, REPO)
+    assert "TMPDIR" in caught.value.next_step
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize("repo", ["flowers", "a/b/c", "me/", "/x", "me/a b", "me/..", "../me", "me/-x-"])
 def test_a_name_that_is_no_repositorys_is_refused(repo: str, run: Path) -> None:
     with pytest.raises(RunError, match="not the name of a Hub repository"):
@@ -198,6 +209,12 @@ def test_a_network_of_the_users_own_is_not_named_by_its_place() -> None:
     assert "test\\_efficientnet" in card
     assert "not known: ask their author" in card
     assert "license" not in metadata(card)
+
+
+def test_the_code_of_the_card_averages_what_the_run_did() -> None:
+    assert "images = image[None]\n" in model_card(make_run(), CONFIG, REPO)
+    mirrored = model_card(make_run(), {**CONFIG, "tta": "mirror"}, REPO)
+    assert "torch.stack([image, image.flip(2)])" in mirrored
 
 
 def test_without_paths() -> None:

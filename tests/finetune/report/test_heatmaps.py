@@ -41,7 +41,7 @@ def linear(width, c=3):
 
 def predictor(backbone, features="last", head=None):
     space = BackboneSpace(backbone, "torch", features=features)
-    return SimpleNamespace(spaces=[space], head=head or linear(space.width))
+    return SimpleNamespace(space=space, mirrored=False, head=head or linear(space.width))
 
 
 @pytest.mark.parametrize("features", ["last", "stages", ["stages.1:max", "last"]])
@@ -99,7 +99,7 @@ def test_the_map_moves_with_what_it_shows(zoo):
     taps = tuple(space.taps.values())
     W = TorchMaps(backbone, taps, 255 - grey).features - TorchMaps(backbone, taps, grey).features
     head = Linear(np.concatenate([W, -W]), np.zeros(2, np.float32))
-    maps, _ = contributions(SimpleNamespace(spaces=[space], head=head), halves, np.array([0, 0]))
+    maps, _ = contributions(SimpleNamespace(space=space, mirrored=False, head=head), halves, np.array([0, 0]))
     left, right = maps[:, :, : maps.shape[2] // 2].mean((1, 2)), maps[:, :, maps.shape[2] // 2 :].mean((1, 2))
     assert left[0] > right[0]
     assert right[1] > left[1]
@@ -177,7 +177,7 @@ def test_a_map_of_nothing_is_drawn():
 
 def test_a_classifier_on_pixels_has_no_map(tmp_path):
     Image.new("RGB", (50, 50)).save(tmp_path / "a.png")
-    made = SimpleNamespace(spaces=[RawPixels()], head=None)
+    made = SimpleNamespace(space=RawPixels(), mirrored=False, head=None)
     assert heat_maps(made, [tmp_path / "a.png"], np.array([0])) is None
 
 

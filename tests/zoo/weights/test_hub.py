@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -306,32 +304,20 @@ def test_a_repository_with_a_hostile_name_is_refused(repo: str) -> None:
         resolve(f"hf-hub:{repo}")
 
 
-def test_pull_as_a_user_types_it(real: Hub, tmp_path: Path) -> None:
-    """The command itself, with nothing but the Hub's address in the environment."""
-    cleared = {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
-    environment = {**os.environ, **cleared, "HF_ENDPOINT": real.url, "HF_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-c", "import sys; from zoo.cli.app import main; sys.exit(main())"]
-
-    def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
-
-    pulled = zoo("pull", f"hf-hub:{REPO}")
-    assert pulled.returncode == 2  # The repository has no config.json here, so nobody knows what it is.
-    assert "has no file config.json" in pulled.stderr
+def test_pull_as_a_user_types_it(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pull", "hf-hub:nobody/nothing"]) == 2
+    assert "has no repository nobody/nothing" in capsys.readouterr().err
     mine = tmp_path / "mine.yaml"
     mine.write_text(
-        "models:\n"
-        "  - name: mine\n"
-        "    architecture: tf_efficientnet_lite0.in1k\n"
-        f"    sources: [hub: {{repo: {REPO}}}]\n",
+        f"models:\n- {{name: mine, architecture: 'hf-hub:{TINY}', sources: [hub: {{repo: {TINY}}}]}}\n",
         encoding="utf-8",
     )
-    pulled = zoo("pull", "mine", "--registry", str(mine))
-    assert pulled.returncode == 0, pulled.stderr
-    assert sha256(real.files[REPO, "model.safetensors"]) in pulled.stdout
-    assert f"{REPO}@main is pinned at {COMMIT[:12]}." in pulled.stderr
-    listed = zoo("list", "--offline", "--json", "--registry", str(mine))
-    assert {entry["name"] for entry in json.loads(listed.stdout)} == {*LITE, "mine"}
+    assert main(["pull", "mine", "--registry", str(mine)]) == 0
+    out, err = capsys.readouterr()
+    assert sha256(hub.files[TINY, "model.safetensors"]) in out
+    assert f"{TINY}@main is pinned at {COMMIT[:12]}." in err
+    assert main(["list", "--offline", "--json", "--registry", str(mine)]) == 0
+    assert {entry["name"] for entry in json.loads(capsys.readouterr().out)} == {*LITE, "mine"}
 
 
 def flip_a_bit(path: Path) -> None:

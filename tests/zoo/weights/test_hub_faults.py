@@ -185,7 +185,7 @@ def test_a_xet_storage_that_cannot_be_reached(
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     told = {"X-Xet-Hash": "0" * 64, "X-Xet-Refresh-Route": hub.url + XET_TOKEN}
     hub.faults[WEIGHTS] = Fault("headers", method="HEAD", headers=told)
-    refused(hub, tmp_path / "hub", "could not be (read|reached)")
+    refused(hub, tmp_path / "hub", "Hub's storage, Xet.*HF_HUB_DISABLE_XET=1")
     del hub.faults[WEIGHTS]
     works(tiny_files)
 
@@ -328,6 +328,35 @@ def test_no_space_for_what_is_made_of_it(hub: Hub, tmp_path: Path, tiny_files: d
     works(tiny_files)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 300 kB, where the tests may make one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(folder)], capture_output=True
+    )
+    if made.returncode != 0:
+        pytest.skip("only root may make a file system")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full(
+    hub: Hub, small_disk: Path, tmp_path: Path, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(hub, small_disk / "hub", monkeypatch)
+    refused(hub, small_disk, "could not be written .No space left on device")
+    use(hub, tmp_path / "hub", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setenv("ZOO_CACHE", str(small_disk / "cache"))
+        with pytest.raises(CacheError, match="The disk is full"):
+            ready(tiny())
+        assert partial_files(small_disk) == []
+        assert list((cache_root() / "models").glob("*/model.safetensors")) == []
+    works(tiny_files)
+
+
 @contextmanager
 def without_the_right_to_write(*folders: Path) -> Iterator[None]:
     """Make folders read-only; as root, who may write everywhere, become somebody else for the while."""
@@ -429,10 +458,12 @@ def start(hub: Hub, tmp_path: Path, script: str) -> "subprocess.Popen[str]":
 def test_processes_that_pull_one_network_at_once(
     count: int, hub: Hub, tmp_path: Path, tiny_files: dict[str, bytes]
 ) -> None:
+    """The command itself, with nothing but the Hub's address in the environment."""
     processes = [start(hub, tmp_path, PULL[0]) for _ in range(count)]
     ended = [(*process.communicate(timeout=300), process.returncode) for process in processes]
     assert [code for _, _, code in ended] == [0] * count, ended
     assert len({out for out, _, _ in ended}) == 1
+    assert all(f"{TINY}@main is pinned at" in err for _, err, _ in ended)
     assert len([request for request in hub.gets() if "storage" in request]) == 1  # one downloaded it
     assert len(list((cache_root() / "models").glob("test_efficientnet-*/model.safetensors"))) == 1
     assert partial_files(tmp_path / "hub") == []
