@@ -60,7 +60,8 @@ class Child:
         self.pid, self._err, self._warm = pid, err, warm
 
     def kill(self, number):
-        os.kill(self.pid, number)  # it stays a zombie until its exit code is taken
+        if not self.ended():
+            os.kill(self.pid, number)
 
     def wait(self):
         """Return the exit code, negative for a signal that ended it, and what it wrote on standard error."""

@@ -81,7 +81,7 @@ def kill_again_and_again(warm, name, network, photos, place, kills, seed):
         clear(place, cache, everything=killed % 3 == 0)
         for _ in range(3):  # some kills in a row, so that what was left behind meets the next command
             child = warm.start(program, *(words if not _resumable(place) else ("resume", "run")), **how)
-            time.sleep(chance.uniform(0.05, longest))
+            longest = min(longest, wait(child, chance.uniform(0.05, longest)))
             number = chance.choice(SIGNALS)
             child.kill(number)
             code, text = child.wait()
@@ -98,6 +98,16 @@ def kill_again_and_again(warm, name, network, photos, place, kills, seed):
         assert code in (0, 1), text  # the next call goes on
         assert whole(out) == expected
     return killed, finished
+
+
+def wait(child, seconds):
+    """Wait so long, or until it has ended; returns how long it took, infinite if it has not ended."""
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        if child.ended():
+            return time.monotonic() - began
+        time.sleep(0.02)
+    return float("inf")
 
 
 def _known_commands():
@@ -182,7 +192,7 @@ def test_killed_while_an_earlier_run_is_replaced(warm, network, photos, tmp_path
     seen = set()
     for i in range(KILLS):
         child = warm.start("finetune", *words, "--seed", str(i % 2), cwd=place, cache=cache)
-        time.sleep(chance.uniform(0.05, longest))
+        longest = min(longest, wait(child, chance.uniform(0.05, longest)))
         child.kill(signal.SIGKILL)
         assert "Traceback" not in child.wait()[1]
         found = a_run(place / "run")
