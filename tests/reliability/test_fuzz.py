@@ -1,6 +1,7 @@
 """Any bytes at all, opened as an image: a picture or a message, soon, and without keeping memory."""
 
 import faulthandler
+import os
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odd_images import READ, SKIPPED, make_all
 
+import zoo
 from zoo.images.decode import UnreadableImage, open_image
 from zoo.images.preprocess import Preprocess
 
@@ -101,20 +103,15 @@ def many(seeds, cases, seed=0):
 def test_twenty_thousand_cases(tmp_path):
     """In a process of its own, so that a crash of a decoder is seen as its exit code."""
     program = [sys.executable, "-W", "ignore", __file__, str(tmp_path / "a" / "b"), "20000"]
-    tests = str(Path(__file__).parents[1])
-    done = subprocess.run(program, capture_output=True, text=True, env=_with_path(tests), check=False)
+    folders = (Path(__file__).parents[1], Path(zoo.__file__).parents[1])
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(program, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr[-2000:]
     print(done.stdout)
     pictures, longest, kept = map(float, done.stdout.split())
     assert 1000 < pictures < 19_000
     assert longest < LIMIT
     assert kept < KEPT
-
-
-def _with_path(*folders):
-    import os
-
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([*folders, os.environ.get("PYTHONPATH", "")])}
 
 
 if __name__ == "__main__":
