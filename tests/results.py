@@ -35,9 +35,8 @@ def comparison(path):
     if not (path / "compare.json").exists():
         return None
     found = json.loads((path / "compare.json").read_text())
-    for method in found["methods"]:
-        del method["seconds"], method["folds"]["seconds"]
-    return {**found, "seconds": None}
+    methods = [[method[key] for key in ("name", "test", "correct", "choice")] for method in found["methods"]]
+    return methods, found["best"], found["like_best"]
 
 
 def a_check(path):

@@ -25,7 +25,11 @@ class Warm:
     """
 
     def __init__(self, threads=1):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+        import zoo
+
+        # The packages that the test itself imports, and no others that may be installed.
+        path = os.pathsep.join([str(Path(zoo.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen([sys.executable, __file__], env=environment, **pipes)
 
@@ -60,7 +64,8 @@ class Child:
         self.pid, self._err, self._warm = pid, err, warm
 
     def kill(self, number):
-        os.kill(self.pid, number)  # it stays a zombie until its exit code is taken
+        if not self.ended():
+            os.kill(self.pid, number)
 
     def wait(self):
         """Return the exit code, negative for a signal that ended it, and what it wrote on standard error."""

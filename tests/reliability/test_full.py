@@ -146,7 +146,7 @@ def on_a_small_disk(size, name, network, photos, place, monkeypatch):
     return done
 
 
-SIZES = (4096, 100_000, 1_000_000, 2_500_000)
+SIZES = (4096, 100_000, 1_000_000)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -54,8 +54,8 @@ def cache_root() -> Path:
         import platformdirs
 
         found = Path(platformdirs.user_cache_dir("finetune-zoo", appauthor=False))
-    except RuntimeError as error:  # ~somebody, whom the system does not know
-        raise CacheError(f"The cache folder cannot be found: {error}", _SET) from error
+    except RuntimeError as error:  # of a user whom the system does not know
+        raise CacheError(f"The cache folder cannot be found: {str(error).rstrip('.')}.", _SET) from error
     if not found.is_absolute():  # ~ stays as it is where a user has no home, as in some containers
         raise CacheError("This user has no home folder, in which the cache would be.", _SET)
     return found / SUBFOLDER
