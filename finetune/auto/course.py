@@ -68,6 +68,7 @@ class Course:
         self.reserved = 0.0
         self._experiments = {(experiment.backbone.name, self.view, self.tta): experiment}
         self._fitted: dict[str, Fitted] = {}
+        self._seconds: dict[tuple[str, str], float] = {}
 
     @property
     def n(self) -> int:
@@ -206,10 +207,13 @@ class Course:
         """Seconds from an image's file to its features."""
         if candidate.network is None:
             return 0.0
-        experiment = self.of(candidate)
-        space = next(s for s in experiment.spaces if s.backbone.name == candidate.network)
-        paths = [experiment.dataset.paths[i] for i in experiment.split.train]
-        return network_speed(space, paths) * (2 if candidate.tta == "mirror" else 1)
+        place = candidate.network, candidate.view
+        if place not in self._seconds:
+            experiment = self.of(candidate)
+            space = next(s for s in experiment.spaces if s.backbone.name == candidate.network)
+            paths = [experiment.dataset.paths[i] for i in experiment.split.train]
+            self._seconds[place] = network_speed(space, paths)
+        return self._seconds[place] * (2 if candidate.tta == "mirror" else 1)
 
     def _head_seconds(self, candidate: Candidate, fitted: Fitted) -> float:
         some = self.task(candidate).train.subset(np.arange(min(200, self.n)))

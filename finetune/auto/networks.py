@@ -90,11 +90,12 @@ class Trainings:
         course, backbone = self._course, self._course.backbone(usual)
         method = cast("NetworkMethod[Any]", usual.method())
         assert backbone is not None
-        if remembered_speed(method, backbone) is None:
+        image = course.network_seconds(usual)
+        if remembered_speed(method, backbone, image) is None:
             if not course.fits(f"{usual.name}: to measure its speed", MEASURING):
                 return None
             course.announce(f"the speed of {usual.name}")
-        return training_speed(method, course.task(usual), backbone, course.network_seconds(usual))
+        return training_speed(method, course.task(usual), backbone, image)
 
     def _affordable(
         self, candidates: Sequence[Candidate], speed: TrainingSpeed
