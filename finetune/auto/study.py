@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from finetune.runs import Leaderboard
     from zoo.backbone import Backbone
 
-__all__ = ["AutoRequest", "auto", "resume_auto"]
+__all__ = ["AutoRequest", "auto", "networks_here", "resume_auto"]
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,13 @@ def _networks(wanted: AutoRequest, registry: Registry) -> list[str]:
         for name in wanted.experiment.models:
             resolve(name, registry)
         return list(wanted.experiment.models)
+    return networks_here(registry, wanted.allow_download)
+
+
+def networks_here(registry: Registry, allow_download: bool = False) -> list[str]:
+    """Return the usual network, then all others that are on this machine or may be downloaded, by size."""
     entries = sorted(registry.entries, key=lambda entry: entry.gmacs or float("inf"))
-    here = [e.name for e in entries if wanted.allow_download or available(e)]
+    here = [e.name for e in entries if allow_download or available(e)]
     return [DEFAULT_MODEL, *(name for name in here if name != DEFAULT_MODEL)]
 
 

@@ -12,6 +12,7 @@ from finetune.cli.auto import auto
 from finetune.cli.check import check
 from finetune.cli.compare import compare
 from finetune.cli.predict import predict
+from finetune.cli.rank import rank
 from finetune.cli.report import report
 from finetune.cli.resume import resume
 from finetune.cli.search import search
@@ -49,6 +50,13 @@ app.command(
     help_epilogue=epilogue(
         "finetune auto --data photos/",
         "finetune auto --data photos/ --minutes 20 --models efficientnet_lite0 resnet50 --allow-download",
+    ),
+)
+app.command(
+    rank,
+    help_epilogue=epilogue(
+        "finetune rank --data photos/",
+        "finetune rank --data photos/ --models efficientnet_lite0 resnet50 --json > ranking.json",
     ),
 )
 app.command(resume, help_epilogue=epilogue("finetune resume runs/photos-full-001"))
