@@ -65,6 +65,9 @@ def test_with_hardly_any_time_the_probe_is_the_run(photos, network, here, capsys
     assert main(["predict", "run", str(photos / "china"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["predictions"]) == 30
     assert "Not tried" in printed(board, capsys)
+    page = (here / "run" / "report.html").read_text()
+    assert "What was tried" in page
+    assert "no time is left" in page
 
 
 def printed(board, capsys):

@@ -11,7 +11,7 @@ from finetune.auto.rank import rank
 from finetune.cli.app import main
 from finetune.errors import OptionError
 from finetune.experiment import Request
-from zoo.errors import WeightsError
+from zoo.errors import UnknownModelError
 
 
 @pytest.fixture(scope="module")
@@ -45,5 +45,5 @@ def test_networks_are_ranked_on_training_images(photos, networks, tmp_path, monk
 def test_nothing_to_rank(photos, tmp_path):
     with pytest.raises(OptionError, match="no network"):
         rank(Request(str(photos)), [])
-    with pytest.raises(WeightsError):
+    with pytest.raises(UnknownModelError):
         rank(Request(str(photos)), [f"local-dir:{tmp_path}"])
