@@ -35,7 +35,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_a_run_holds_everything(photos, here):
-    run = finetune.fit(data=photos, seed=0)
+    run = finetune.fit(data=photos, seed=0, features="last")
     assert run.path == Path("runs/photos-probe-001")
     assert contents(run.path) == [
         "metrics.jsonl",
@@ -68,7 +68,7 @@ def test_one_seed_one_result(photos, here):
 
 
 def test_timm_gives_the_same_logits_without_us(photos, here):
-    run = finetune.fit(data=photos, out=here / "run")
+    run = finetune.fit(data=photos, out=here / "run", features="last")
     paths = sorted((photos / "china").iterdir())[:5]
     code = f"""
 import sys, json, timm, torch
@@ -95,7 +95,7 @@ def test_backbone_is_saved_byte_for_byte(photos, here):
 
     import zoo
 
-    run = finetune.fit(data=photos, out=here / "run")
+    run = finetune.fit(data=photos, out=here / "run", features="last")
     before = load_file(zoo.load("efficientnet_lite0").folder / "model.safetensors")
     after = load_file(run.path / "model" / "model.safetensors")
     assert before.keys() == after.keys()

@@ -144,13 +144,42 @@ def _labels(model: Any) -> dict[str, Any]:
 
 
 def _stages(model: Any) -> list[dict[str, Any]]:
-    """Return where in the network each halving of the resolution ends, from input to output."""
+    """Return where in the network each halving of the resolution ends, from input to output.
+
+    Only modules whose output is one tensor of maps with the channels that timm names: an HRNet's stage, for
+    one, is a list of them.
+    """
     information = getattr(model, "feature_info", None) or []
-    stages = getattr(information, "info", information)
+    named = getattr(information, "info", information)
+    modules = dict(model.named_modules())
+    shapes = _shapes(model, {stage["module"]: modules.get(stage["module"]) for stage in named})
     return [
         {"module": stage["module"], "reduction": stage["reduction"], "channels": stage["num_chs"]}
-        for stage in stages
+        for stage in named
+        if stage["num_chs"] in shapes.get(stage["module"], ())
     ]
+
+
+def _shapes(model: Any, modules: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Return the second and the last side of the maps that some modules give: one of them counts channels."""
+    import torch
+
+    found: dict[str, tuple[int, int]] = {}
+
+    def look(name: str, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.ndim == 4:
+            found[name] = (output.shape[1], output.shape[3])
+
+    handles = [
+        module.register_forward_hook(lambda module, given, output, name=name: look(name, output))
+        for name, module in modules.items()
+        if module is not None
+    ]
+    with torch.inference_mode():
+        model.eval()(torch.zeros(1, *model.pretrained_cfg.get("input_size", (3, 224, 224))))
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def _first_line(error: Exception) -> str:

@@ -25,7 +25,7 @@ _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 
 # Raise it when what a folder holds changes.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True)

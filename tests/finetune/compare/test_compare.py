@@ -66,6 +66,7 @@ def test_a_baseline_leaves_an_ordinary_run_that_predicts(name, photos, here, cap
 def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
     run = finetune.fit(data=photos, strategy="knn", out=here / "run", max_k=8)
     assert [name for name in contents(run.path) if name.startswith("model/")] == [
+        "model/README.md",
         "model/config.json",
         "model/head.safetensors",
         "model/model.safetensors",
@@ -81,7 +82,7 @@ def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
 
 
 def test_timm_gives_the_svms_logits_without_us(photos, here):
-    run = finetune.fit(data=photos, strategy="svm", out=here / "run")
+    run = finetune.fit(data=photos, strategy="svm", out=here / "run", features="last")
     paths = sorted((photos / "china").iterdir())[:3]
     code = f"""
 import json, timm, torch

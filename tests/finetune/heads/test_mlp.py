@@ -158,6 +158,7 @@ def test_the_run_of_a_hidden_layer_predicts(tmp_path, monkeypatch, capsys):
     assert main(["--data", str(photos), *flags, "--out", "run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["test"]["accuracy"] == 1.0
     assert sorted(p.name for p in (tmp_path / "run" / "model").iterdir()) == [
+        "README.md",
         "config.json",
         "head.safetensors",
         "model.safetensors",

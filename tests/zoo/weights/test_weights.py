@@ -440,3 +440,38 @@ def test_pull_as_a_user_types_it(hub: Hub, tmp_path: Path) -> None:
     assert hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest() in pulled.stdout
     listed = zoo("list", "--offline", "--json", "--registry", str(mine))
     assert {entry["name"] for entry in json.loads(listed.stdout)} == {*LITE, "mine"}
+
+
+def test_only_stages_that_give_one_tensor_of_maps_are_named():
+    """timm also names modules that were never made, and some whose output is a list of maps."""
+    import torch
+    from torch import nn
+
+    from zoo.weights.convert import _stages
+
+    class Branches(nn.Module):
+        def forward(self, x):
+            return [x, x[:, :, ::2, ::2]]
+
+    class Network(nn.Module):
+        pretrained_cfg = {"input_size": (3, 8, 8)}  # noqa: RUF012
+        feature_info = [  # noqa: RUF012
+            {"module": "stem", "reduction": 1, "num_chs": 4},
+            {"module": "branches", "reduction": 1, "num_chs": 4},
+            {"module": "gone", "reduction": 1, "num_chs": 4},
+            {"module": "pool", "reduction": 8, "num_chs": 4},
+            {"module": "last", "reduction": 1, "num_chs": 7},
+        ]
+
+        def __init__(self):
+            super().__init__()
+            self.stem, self.branches = nn.Conv2d(3, 4, 1), Branches()
+            self.pool, self.last = nn.Flatten(), nn.Conv2d(4, 5, 1)
+
+        def forward(self, x):
+            x = self.branches(self.stem(x))[0]
+            self.pool(x)
+            return self.last(x)
+
+    with torch.random.fork_rng():
+        assert [stage["module"] for stage in _stages(Network())] == ["stem"]
