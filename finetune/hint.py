@@ -87,9 +87,9 @@ def _minutes(experiment: Experiment) -> int:
 
     space, n = experiment.spaces[0], len(experiment.split.train)
     paths = [experiment.dataset.paths[i] for i in experiment.split.train]
-    image = network_speed(space, paths)
+    image = network_speed(space, paths, remembered=True)
     method: Any = make_method("last-layers")
-    speed = remembered_speed(method, space.backbone)
+    speed = remembered_speed(method, space.backbone, image)
     if speed is None:
         speed = TrainingSpeed(10.0, image, UPDATE * image, UPDATE * image / 3, 2 * image)
     options = method.options.resolved(n)

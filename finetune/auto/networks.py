@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Trainings"]
 
-#: Seconds that measuring the speed of a training takes at most, mostly for loading torch and the network.
-MEASURING = 12.0
+#: About what measuring the speed of a training takes: seconds, mostly for loading torch and the network, and
+#: the times that the network computes an image's features.
+MEASURING, PASSES = 8.0, 300
+
+#: What training on an image once takes at least, in times of computing its features.
+AT_LEAST = {"last-layers": 0.3, "full": 3.0}
 
 #: What a predicted time is multiplied by: other programs may slow this one down.
 SAFETY = 1.15
@@ -54,7 +58,7 @@ class Trainings:
         found = next((o for each in settings if (o := course.results.find(each))), None)
         if found:
             course.outcomes.append(found)
-        speed = self._speed(usual)
+        speed = self._speed(usual, settings)
         if speed is None or found:
             if speed and found:
                 self._reserve(found, speed)
@@ -85,16 +89,22 @@ class Trainings:
             return True
         return False
 
-    def _speed(self, usual: Candidate) -> TrainingSpeed | None:
+    def _speed(self, usual: Candidate, settings: Sequence[Candidate]) -> TrainingSpeed | None:
         """How long the parts of a training take; None where there is no time to measure it."""
         course, backbone = self._course, self._course.backbone(usual)
         method = cast("NetworkMethod[Any]", usual.method())
         assert backbone is not None
-        if remembered_speed(method, backbone) is None:
-            if not course.fits(f"{usual.name}: to measure its speed", MEASURING):
+        image = course.network_seconds(usual)
+        if remembered_speed(method, backbone, image) is None:
+            measuring = MEASURING + PASSES * image
+            views = image if usual.strategy == "last-layers" else 0.0
+            least = TrainingSpeed(measuring, views, AT_LEAST[usual.strategy] * image, 0.0, 0.0)
+            candidate, seconds = self._affordable(settings, least)
+            if candidate is None:
+                course.fits(usual.name, max(seconds, measuring))
                 return None
             course.announce(f"the speed of {usual.name}")
-        return training_speed(method, course.task(usual), backbone, course.network_seconds(usual))
+        return training_speed(method, course.task(usual), backbone, image)
 
     def _affordable(
         self, candidates: Sequence[Candidate], speed: TrainingSpeed

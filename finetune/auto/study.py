@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from finetune.auto.board import command_of, leaderboard
 from finetune.auto.budget import Budget, check_minutes
 from finetune.auto.course import Course
+from finetune.auto.ensemble import try_ensemble
 from finetune.auto.outcome import Outcome, Results
 from finetune.auto.race import Race
 from finetune.experiment import DEFAULT_MODEL, Clock, Request, data_name, prepare
-from finetune.methods import make_method
+from finetune.methods import METHODS, make_method
 from finetune.runs import Run, RunFolder, Unfinished
 from finetune.train import Made, write_run
 from finetune.trust import assess
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from finetune.runs import Leaderboard
     from zoo.backbone import Backbone
 
-__all__ = ["AutoRequest", "auto", "resume_auto"]
+__all__ = ["AutoRequest", "auto", "networks_here", "resume_auto"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class AutoRequest:
     experiment : Request
         Its models are the networks that may be tried, the usual one first.
     minutes : float
+    ensemble : bool
+        Whether an average of several classifiers may be the result.
     named : bool
         Whether the user named the networks; else others that are on this machine are tried too.
     allow_download : bool
@@ -50,6 +53,7 @@ class AutoRequest:
 
     experiment: Request
     minutes: float = 5.0
+    ensemble: bool = False
     named: bool = False
     allow_download: bool = False
     registry: str | None = None
@@ -72,6 +76,7 @@ class AutoRequest:
             at = given.index("--model")
             given = given[:at] + given[at + 1 + len(self.experiment.models) :]
         words += ["--models" if word == "--model" else word for word in given]
+        words += ["--ensemble"] if self.ensemble else []
         words += ["--allow-download"] if self.allow_download else []
         words += [] if self.registry is None else ["--registry", self.registry]
         return shlex.join(words)
@@ -82,6 +87,7 @@ def auto(
     minutes: float = 5.0,
     *,
     models: Sequence[str] = (),
+    ensemble: bool = False,
     allow_download: bool = False,
     out: str | os.PathLike[str] | None = None,
     registry: str | os.PathLike[str] | None = None,
@@ -98,6 +104,9 @@ def auto(
         features of one network, a probe on them, and the run.
     models : sequence of str, optional
         Networks that may be tried, the usual one first; by default those that are on this machine.
+    ensemble : bool, optional
+        Average the probabilities of several classifiers on one network's features, where that is better than
+        the best of them alone by more than one standard error.
     allow_download : bool, optional
         Try networks of the registry that would have to be downloaded, too.
     out : path, optional
@@ -122,6 +131,7 @@ def auto(
     wanted = AutoRequest(
         request,
         minutes,
+        ensemble,
         bool(models),
         allow_download,
         None if registry is None else os.fspath(registry),
@@ -166,7 +176,8 @@ def _run(wanted: AutoRequest, folder: RunFolder, unfinished: Unfinished, log: Ca
     with clock.phase("candidates"):
         race.run()
     with clock.phase("training"):
-        winner, fitted = _fit(course, race)
+        together = try_ensemble(course) if wanted.ensemble else None
+        winner, fitted = together or _fit(course, race)
     with clock.phase("evaluation"):
         board, made = _concluded(course, race, winner, fitted, wanted)
     return write_run(course.of(winner.candidate), made, folder, clock, board)
@@ -178,8 +189,13 @@ def _networks(wanted: AutoRequest, registry: Registry) -> list[str]:
         for name in wanted.experiment.models:
             resolve(name, registry)
         return list(wanted.experiment.models)
+    return networks_here(registry, wanted.allow_download)
+
+
+def networks_here(registry: Registry, allow_download: bool = False) -> list[str]:
+    """Return the usual network, then all others that are on this machine or may be downloaded, by size."""
     entries = sorted(registry.entries, key=lambda entry: entry.gmacs or float("inf"))
-    here = [e.name for e in entries if wanted.allow_download or available(e)]
+    here = [e.name for e in entries if allow_download or available(e)]
     return [DEFAULT_MODEL, *(name for name in here if name != DEFAULT_MODEL)]
 
 
@@ -216,7 +232,9 @@ def _concluded(
     plain = _plain_probe(course)
     held_out = first.held_out(plain.candidate.method(), first.backbone)
     right = race.fit(plain).decision_function(held_out).argmax(axis=1) == held_out.labels
-    command = command_of(winner.candidate, first.request, wanted.registry)
+    command = wanted.command()
+    if winner.candidate.strategy in METHODS:
+        command = command_of(winner.candidate, first.request, wanted.registry)
     board = leaderboard(course, winner, plain, right, found.test, wanted.minutes, command)
     strategy, network = winner.candidate.strategy, backbone or first.backbone
     return board, Made(strategy, network, fitted, task, found, wanted.command())

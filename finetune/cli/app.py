@@ -16,6 +16,7 @@ from finetune.cli.export import export
 from finetune.cli.label_next import label_next
 from finetune.cli.predict import predict
 from finetune.cli.push import push
+from finetune.cli.rank import rank
 from finetune.cli.report import report
 from finetune.cli.resume import resume
 from finetune.cli.search import search
@@ -54,6 +55,13 @@ app.command(
     help_epilogue=epilogue(
         "finetune auto --data photos/",
         "finetune auto --data photos/ --minutes 20 --models efficientnet_lite0 resnet50 --allow-download",
+    ),
+)
+app.command(
+    rank,
+    help_epilogue=epilogue(
+        "finetune rank --data photos/",
+        "finetune rank --data photos/ --models efficientnet_lite0 resnet50 --json > ranking.json",
     ),
 )
 app.command(resume, help_epilogue=epilogue("finetune resume runs/photos-full-001"))

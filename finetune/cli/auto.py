@@ -22,6 +22,14 @@ def auto(
             help="Networks that may be tried, the usual one first; by default those on this machine.",
         ),
     ] = None,
+    ensemble: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Average several classifiers on one network's features, where that is better than the best"
+            " of them.",
+        ),
+    ] = False,
     allow_download: Annotated[
         bool, Parameter(negative="", help="Try networks of the registry that have to be downloaded, too.")
     ] = False,
@@ -44,6 +52,7 @@ def auto(
         data.request(),
         minutes,
         models=models or (),
+        ensemble=ensemble,
         allow_download=allow_download,
         out=out,
         registry=data.registry,

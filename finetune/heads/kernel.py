@@ -39,7 +39,7 @@ EXACT, LANDMARKS = 10_000, 2_000
 WIDTHS = (0.5, 1.0, 2.0, 4.0)
 
 #: Values of L2 that are tried, from large to small.
-L2 = tuple(float(f"{10 ** (-k / 2):.2g}") for k in range(2, 13))
+L2 = tuple(float(f"{10 ** (-k / 2):.2g}") for k in range(2, 15))
 
 #: Training images up to which several widths are computed at once, each by one thread; beyond, one after the
 #: other, for the matrices would fill the memory.

@@ -39,6 +39,7 @@ HEADS = {
     "knn": "finetune.heads.knn:Neighbours",
     "kernel": "finetune.heads.kernel:Kernel",
     "constant": "finetune.heads.constant:Constant",
+    "ensemble": "finetune.runs.ensemble:Ensemble",
 }
 
 

@@ -89,7 +89,7 @@ class TrainingSpeed:
         return n * epochs * self.update + n_held_out * (epochs + 4) * self.scoring
 
 
-def network_speed(space: BackboneSpace, paths: Sequence[Path]) -> float:
+def network_speed(space: BackboneSpace, paths: Sequence[Path], remembered: bool = False) -> float:
     """Return the seconds that a network takes for an image, from the file to its features.
 
     Parameters
@@ -97,6 +97,8 @@ def network_speed(space: BackboneSpace, paths: Sequence[Path]) -> float:
     space : BackboneSpace
     paths : sequence of Path
         Some images, of which a batch is timed; one that cannot be read must not be among them.
+    remembered : bool, optional
+        Return what was measured before, if it was: then no engine has to be made ready.
     """
     from zoo.cache.notes import recall, remember
     from zoo.engines import BATCH
@@ -105,7 +107,8 @@ def network_speed(space: BackboneSpace, paths: Sequence[Path]) -> float:
     from zoo.parallel import in_order
 
     subject = {**_machine(space.backbone), "seconds": "an image", "space": space.identity}
-    if note := recall(subject):
+    note = recall(subject)
+    if remembered and note:
         return float(note["image"])
     some = list(paths[:BATCH])
 
@@ -124,15 +127,27 @@ def network_speed(space: BackboneSpace, paths: Sequence[Path]) -> float:
     return seconds
 
 
-def remembered_speed(method: NetworkMethod[Any], backbone: Backbone) -> TrainingSpeed | None:
-    """Return what :func:`training_speed` measured here before, if it did."""
+def remembered_speed(method: NetworkMethod[Any], backbone: Backbone, image: float) -> TrainingSpeed | None:
+    """Return what :func:`training_speed` measured here before, if it did.
+
+    Parameters
+    ----------
+    method, backbone
+        As there.
+    image : float
+        What :func:`network_speed` returns now. By as much as it differs from then, all seconds are longer or
+        shorter now: other programs take their share.
+    """
     from zoo.cache.notes import recall
 
     note = recall(_subject(method, backbone))
-    return TrainingSpeed(**note) if note else None
+    if not note:
+        return None
+    times = image / note.pop("image")
+    return TrainingSpeed(**{name: times * seconds for name, seconds in note.items()})
 
 
-def training_speed(method: NetworkMethod[Any], task: Task, backbone: Backbone, view: float) -> TrainingSpeed:
+def training_speed(method: NetworkMethod[Any], task: Task, backbone: Backbone, image: float) -> TrainingSpeed:
     """Measure how long the parts of a training take, on a few training images.
 
     Parameters
@@ -141,12 +156,12 @@ def training_speed(method: NetworkMethod[Any], task: Task, backbone: Backbone, v
         Its settings but the number of views and of epochs are those of the training.
     task : Task
     backbone : Backbone
-    view : float
+    image : float
         What :func:`network_speed` returned; the frozen part takes no longer.
     """
     from zoo.cache.notes import remember
 
-    if found := remembered_speed(method, backbone):
+    if found := remembered_speed(method, backbone, image):
         return found
     from finetune.training.checkpoint import Checkpoint
     from finetune.training.loop import train
@@ -168,13 +183,13 @@ def training_speed(method: NetworkMethod[Any], task: Task, backbone: Backbone, v
     scoring = (time.perf_counter() - start) / len(rows)
     cut = hasattr(options, "num_views")
     found = TrainingSpeed(
-        setup=max(0.0, setup - len(rows) * view),
-        view=view if cut else 0.0,
+        setup=max(0.0, setup - len(rows) * image),
+        view=image if cut else 0.0,
         update=1 / float(log[-1]["images_per_second"]),
         scoring=scoring,
         predicting=_predicting(bench.job.network, bench.prepared.size),
     )
-    remember(_subject(method, backbone), asdict(found))
+    remember(_subject(method, backbone), {**asdict(found), "image": image})
     return found
 
 

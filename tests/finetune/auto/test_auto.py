@@ -1,6 +1,7 @@
 """``finetune auto`` from a folder to a run, with a small network and labels that are partly wrong."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,8 +9,9 @@ from networks import Zoo
 from photos import SHARED, crops, needs_photographs, tiles
 
 import finetune
-from finetune.auto import auto, candidates, resume_auto
+from finetune.auto import auto, candidates, ensemble, resume_auto
 from finetune.auto.race import Race
+from finetune.auto.standing import Gain
 from finetune.baselines.knn import KNN
 from finetune.cli.app import main
 from finetune.experiment import Request
@@ -63,6 +65,9 @@ def test_with_hardly_any_time_the_probe_is_the_run(photos, network, here, capsys
     assert main(["predict", "run", str(photos / "china"), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["predictions"]) == 30
     assert "Not tried" in printed(board, capsys)
+    page = (here / "run" / "report.html").read_text()
+    assert "What was tried" in page
+    assert "no time is left" in page
 
 
 def printed(board, capsys):
@@ -131,6 +136,21 @@ def test_what_was_tried_before_a_crash_is_not_tried_again(photos, network, here,
     assert fits.count("last") + fits.count("stages") <= 1  # the winner's or the plain probe's own fit
     assert {"kernel", "probe", "knn"} <= {row.strategy for row in run.leaderboard.rows}
     assert not (here / "run.unfinished").exists()
+
+
+def test_an_ensemble_is_a_run_like_any_other(photos, network, here, monkeypatch, capsys):
+    """Taken here whether it is better or not; by how much it must be is tested elsewhere."""
+    monkeypatch.setattr(Race, "_steps", lambda self, slow: [])
+    monkeypatch.setattr(ensemble, "greedy", lambda scores, labels: Counter({0: 1, len(scores) - 1: 3}))
+    monkeypatch.setattr(Gain, "real", property(lambda self: True))
+    run = race(photos, network, ensemble=True)
+    assert run.strategy == "ensemble"
+    assert "--ensemble" in run.leaderboard.command
+    assert [member["weight"] for member in run.choice["members"]] == [0.25, 0.75]
+    assert main(["predict", "run", str(photos / "china"), "--json"]) == 0
+    shown = {row["path"]: row["scores"] for row in json.loads(capsys.readouterr().out)["predictions"]}
+    assert len(shown) == 30
+    assert main(["report", "run"]) == 0
 
 
 def test_resume_leaves_other_trainings_to_their_own_command(here):

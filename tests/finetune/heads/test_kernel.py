@@ -116,6 +116,21 @@ def test_as_many_landmarks_as_images_change_nothing(monkeypatch):
     np.testing.assert_allclose(near.head().decision_function(X), exact.head().decision_function(X), atol=1e-3)
 
 
+def test_the_lines_for_torch_compute_the_same():
+    import torch
+
+    X, y = clouds(60, 8, 3)
+    head = KernelSearch(X, y, 3).head().with_temperature(0.1)
+    names = {
+        "torch": torch,
+        "X": torch.from_numpy(X[0]),
+        "head": {name: torch.from_numpy(array) for name, array in head.arrays().items()},
+        "config": {"head": head.settings()},
+    }
+    exec(head.torch_code.replace("\n    ", "\n"), names)
+    np.testing.assert_allclose(names["scores"].numpy(), head.decision_function(X[:1])[0], atol=1e-4)
+
+
 @pytest.mark.slow
 @needs_photographs
 def test_sign_digits(tmp_path):
