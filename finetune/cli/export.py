@@ -18,11 +18,11 @@ def export(
     run: Annotated[Path, Parameter(help="A run folder.")],
     *,
     format: Annotated[
-        Literal["onnx", "torch", "page", "timm"],
+        Literal["onnx", "torch", "page", "timm", "hub"],
         Parameter(
             help="onnx: one file for ONNX Runtime, in any of its languages. torch: a program that torch alone"
             " loads. page: one HTML file that classifies images in a browser, offline. timm: a folder that"
-            " timm opens."
+            " timm opens. hub: that folder with a model card and without images, to be published."
         ),
     ] = "onnx",
     out: Annotated[
@@ -86,4 +86,5 @@ NEXT = {
     "torch": "torch.export.load('{path}').module()  (takes uint8 images, n x height x width x 3)",
     "page": "open {path}",
     "timm": "timm.create_model('local-dir:{path}', pretrained=True)",
+    "hub": "read {path}/README.md, then: hf upload OWNER/NAME {path}  (finetune push does both)",
 }

@@ -43,6 +43,7 @@ FORMATS = {
     "torch": Format("model.pt2", "finetune.export.torch_program", "a program that torch alone loads"),
     "page": Format("page.html", "finetune.export.page", "one page that classifies in a browser, offline"),
     "timm": Format("config.json", "finetune.export.timm_folder", "a folder that timm opens"),
+    "hub": Format("README.md", "finetune.export.hub_folder", "a repository folder for the Hugging Face Hub"),
 }
 
 #: All that may lie in an export; a folder with anything else in it is never replaced.
@@ -65,7 +66,7 @@ class Exported:
     ----------
     format : str
     path : Path
-        The file to open; of ``timm``, the folder.
+        The file to open; of ``timm`` and ``hub``, the folder.
     size : int
         Bytes of all files but the golden images.
     golden : int
@@ -151,7 +152,8 @@ def export(
         place.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(place, replace=overwrite) as folder:
             found = _write(source, format, folder, int8, force)
-            source.golden.save(folder)
+            if format != "hub":  # What lies in a repository is published, and golden images are the user's.
+                source.golden.save(folder)
             size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "golden.npz")
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
@@ -161,7 +163,7 @@ def export(
             else f"{place} cannot be written ({error.strerror or error}).",
             "Free some space, or choose another --out." if full else "Choose another --out.",
         ) from error
-    path = place if format == "timm" else place / FORMATS[format].file
+    path = place if format in ("timm", "hub") else place / FORMATS[format].file
     return Exported(format, path, size, len(source.golden.images), found, source.notes, source.int8)
 
 
@@ -184,7 +186,8 @@ def _place(run: Run, format: str, out: str | os.PathLike[str] | None, overwrite:
     names = {entry.name for entry in place.iterdir()}
     if not names:
         return place
-    if not names <= _PARTS or "golden.npz" not in names:
+    ours = "golden.npz" in names or names == {"README.md", "config.json", "model.safetensors"}
+    if not (names <= _PARTS and ours):
         raise RunError(f"{place} holds other files and is no export.", "Choose another --out.")
     if not overwrite:
         raise RunError(f"{place} exists.", "Choose another --out, or add --overwrite to replace it.")

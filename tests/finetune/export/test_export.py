@@ -156,6 +156,22 @@ def test_timm_has_no_place_for_other_heads(run_of, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_repository_folder_holds_no_images_and_is_replaced_on_request(run_of, tmp_path):
+    out = tmp_path / "repository"
+    found = export(run_of(), "hub", out)
+    assert found.path == out
+    assert found.differences["timm"] <= golden.TOLERANCE
+    files = {"README.md", "config.json", "model.safetensors"}
+    assert {path.name for path in out.iterdir()} == files
+    assert (out / "README.md").read_text(encoding="utf-8").startswith("---\n")
+    with pytest.raises(RunError, match="exists"):
+        export(run_of(), "hub", out)
+    export(run_of(), "hub", out, overwrite=True)
+    assert {path.name for path in out.iterdir()} == files
+    with pytest.raises(RunError, match="knn"):
+        export(run_of("knn"), "hub", tmp_path / "other")
+
+
 # What must not happen
 
 
