@@ -44,9 +44,13 @@ FLOORS = [
         "finetune.baselines",
         "finetune.methods",
         "finetune.experiment",
+        "finetune.estimators",
+        "finetune.curve",
+        "finetune.labelling",
         "finetune.report",
         "finetune.search",
         "finetune.trust",
+        "finetune.predictions",
         "finetune.train",
     ),
     *(

@@ -83,6 +83,10 @@ class Backbone:
         height, width = self.preprocess.input_size
         return f"<Backbone {self.name}: {self.num_features} features at {height}x{width}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The network itself is loaded again where it is needed, from the same folder.
+        return {name: value for name, value in self.__dict__.items() if name != "module"}
+
     @property
     def name(self) -> str:
         """The name it was loaded by."""

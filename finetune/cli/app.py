@@ -10,7 +10,9 @@ from cyclopts import App
 
 from finetune.cli.check import check
 from finetune.cli.compare import compare
+from finetune.cli.curve import curve
 from finetune.cli.export import export
+from finetune.cli.label_next import label_next
 from finetune.cli.predict import predict
 from finetune.cli.report import report
 from finetune.cli.resume import resume
@@ -57,7 +59,8 @@ app.command(
     predict,
     help_epilogue=epilogue(
         "finetune predict runs/first new-photos/",
-        "finetune predict runs/first a.jpg b.jpg --top 1 --json",
+        "finetune predict runs/first a.jpg 'more/**/*.png' --top 5 --json",
+        "find photos -name '*.jpg' -newer last | finetune predict runs/first - -o predictions.csv",
     ),
 )
 app.command(
@@ -75,6 +78,17 @@ app.command(
         "finetune export runs/first --format page --out classifier",
         "finetune export runs/first --format onnx --int8",
     ),
+)
+app.command(
+    curve,
+    help_epilogue=epilogue(
+        "finetune curve --data photos/",
+        "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
+    ),
+)
+app.command(
+    label_next,
+    help_epilogue=epilogue("finetune label-next --data photos/ --unlabelled archive/ -n 50"),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from zoo.engines import BATCH
 from zoo.features.spaces import Space, prepared
 from zoo.features.store import BlockStores, DamagedRecord
-from zoo.images.decode import EncodedImage, UnreadableImage, read_file
+from zoo.images.decode import ContentInMemory, EncodedImage, UnreadableImage, read_file
 from zoo.parallel import in_order
 from zoo.progress import progress
 
@@ -101,12 +101,12 @@ class Extraction:
         return matrices
 
 
-def compute(paths: Sequence[Path], spaces: Sequence[Space]) -> Extraction:
+def compute(paths: Sequence[Path | ContentInMemory], spaces: Sequence[Space]) -> Extraction:
     """Compute spaces over the same images, taking from the stores what is there.
 
     Parameters
     ----------
-    paths : sequence of Path
+    paths : sequence of Path or ContentInMemory
         The images; the same content in two places is computed once.
     spaces : sequence of Space
         What to compute of each.
@@ -121,7 +121,7 @@ def compute(paths: Sequence[Path], spaces: Sequence[Space]) -> Extraction:
     ExtractionInterrupted
         On Ctrl-C; whole batches that were computed are kept.
     """
-    return _compute(paths, spaces, None)
+    return _compute(cast("Sequence[Path]", paths), spaces, None)  # both are read and named alike
 
 
 def _compute(

@@ -14,6 +14,7 @@ import os
 import stat
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,12 +30,14 @@ from zoo.errors import ImageError
 __all__ = [
     "MAX_PIXELS",
     "Box",
+    "ContentInMemory",
     "DecodedImage",
     "EncodedImage",
     "Reduction",
     "UnreadableImage",
     "open_image",
     "read_file",
+    "upright_rgb",
 ]
 
 MAX_PIXELS = 89_478_485
@@ -90,7 +93,17 @@ class UnreadableImage(ImageError):
         self.reason = reason
 
 
-def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image.Image:
+class ContentInMemory(ABC):
+    """What may be given instead of a path: it brings a file's content, and ``str()`` names it."""
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """Return the bytes of an image file."""
+
+
+def open_image(
+    source: str | os.PathLike[str] | bytes | BinaryIO | ContentInMemory, name: str | None = None
+) -> Image.Image:
     """Read one image, whatever its format and mode, as upright RGB.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
@@ -98,7 +111,7 @@ def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
 
     Parameters
     ----------
-    source : path, bytes or binary file
+    source : path, bytes, binary file or ContentInMemory
         A file's path, its content, or a seekable file open for reading.
     name : str, optional
         What an error calls the image where `source` is no path.
@@ -113,6 +126,8 @@ def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
     UnreadableImage
         If it is missing, empty, truncated, too large, or not an image; an `zoo.errors.ImageError`.
     """
+    if isinstance(source, ContentInMemory):
+        return _decode(io.BytesIO(source.content()), name or str(source)).image
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), name or "in memory").image
     if not isinstance(source, (str, os.PathLike)):
@@ -169,8 +184,10 @@ class EncodedImage:
             return None  # Decoding reports what is wrong with it.
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: str | os.PathLike[str] | ContentInMemory) -> bytes:
     """Read a regular file's bytes, for :func:`open_image` and for its digest; raises UnreadableImage."""
+    if isinstance(path, ContentInMemory):
+        return path.content()
     name = os.fspath(path)
     with _open_file(path, name) as file:
         try:
@@ -193,6 +210,15 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
         raise UnreadableImage(name, error.strerror or str(error), "Check the path and the disk.") from error
     except ValueError as error:  # a null byte, as a damaged table may have it
         raise UnreadableImage(name, "not a possible path", "Check the path.") from error
+
+
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return one of Pillow's images as :func:`open_image` would read it; raises UnreadableImage."""
+    try:
+        image.load()
+        return _upright(_to_rgb(image), _orientation(image))
+    except _DECODE_ERRORS as error:
+        raise UnreadableImage(name, _why_damaged(error), "Leave it out, or open it anew.") from error
 
 
 def _decode(file: BinaryIO, name: str, factor: int = 1) -> DecodedImage:
