@@ -74,7 +74,8 @@ def _print(found: "Exported") -> None:
 
     line(f"{found.path}  ({found.size / 1e6:.1f} MB)")
     for what, gap in found.differences.items():
-        line(f"{what} agrees with the run: probabilities of {found.golden} training images to {gap:.1e}")
+        how = "differs from" if found.int8 else "agrees with"
+        line(f"{what} {how} the run: probabilities of {found.golden} training images to {gap:.1e}")
     for note in found.notes:
         line(note)
     line(f"Next: {NEXT[found.format].format(path=found.path)}")

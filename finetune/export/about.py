@@ -55,7 +55,10 @@ def about(predictor: "Predictor", knowledge: "Knowledge") -> dict[str, Any]:
         "prediction_sets": None if knowledge.sets is None else knowledge.sets.to_dict(),
         "unfamiliar": None
         if known is None
-        else {"k": known.k, "lowest": known.lowest, "reject": "unfamiliar <= level"},
+        else {
+            **{"lowest": known.lowest, "reject": "unfamiliar <= level"},
+            **{"k": known.k, "p_values": known.p_values.tolist()},
+        },
         "tolerance": TOLERANCE,
         "run": {
             "strategy": run.strategy,

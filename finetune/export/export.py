@@ -172,7 +172,8 @@ def _write(source: "Source", format: str, folder: Path, int8: bool, force: bool)
     if int8:
         from finetune.export.int8 import replace_by_int8
 
-        source.int8 = replace_by_int8(source, folder, force)
+        source.int8, gap = replace_by_int8(source, folder, force)
+        return {"ONNX Runtime": gap}
     return differences
 
 

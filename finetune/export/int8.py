@@ -87,8 +87,13 @@ class Int8:
         return lines
 
 
-def replace_by_int8(source: "Source", folder: Path, force: bool) -> dict[str, Any]:
-    """Put an 8-bit model in the place of the one in `folder`; return what was measured.
+def replace_by_int8(source: "Source", folder: Path, force: bool) -> tuple[dict[str, Any], float]:
+    """Put an 8-bit model in the place of the one in `folder`.
+
+    Returns
+    -------
+    dict, float
+        What was measured, and the greatest difference in probability from the run on the golden images.
 
     Raises
     ------
@@ -109,7 +114,8 @@ def replace_by_int8(source: "Source", folder: Path, force: bool) -> dict[str, An
             )
         os.replace(_beside(made, path), path)
     source.notes += found.lines()
-    return asdict(found)
+    probabilities = session_of(path).run(["probabilities"], {"pixels": source.pixels})[0]
+    return asdict(found), source.golden.difference(probabilities)
 
 
 def _beside(made: Path, path: Path) -> Path:

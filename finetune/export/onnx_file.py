@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import RunError
-from finetune.export.predictor import ONNX_FILE, UNFAMILIAR, metadata_of, session_of
+from finetune.export.predictor import ARRAYS, ONNX_FILE, UNFAMILIAR, metadata_of, session_of
 
 if TYPE_CHECKING:
     import onnx
@@ -71,15 +71,16 @@ def make(module: "Classifier", pixels: NDArray[np.uint8]) -> "onnx.ModelProto":
 
 
 def keep_arrays(model: "onnx.ModelProto", module: "Classifier") -> None:
-    """Make sure that a reader finds the arrays of unfamiliar images by name: small ones are computed away."""
+    """Make sure that a reader finds the training images' features by name: few of them are computed away."""
     from onnx import numpy_helper
 
     if module.unfamiliar is None:
         return
     names = {tensor.name for tensor in model.graph.initializer}
-    for name, array in module.unfamiliar.known.to_arrays().items():
+    arrays = module.unfamiliar.known.to_arrays()
+    for name in ARRAYS:
         if (full := f"{UNFAMILIAR}.{name}") not in names:
-            model.graph.initializer.append(numpy_helper.from_array(array, full))
+            model.graph.initializer.append(numpy_helper.from_array(arrays[name], full))
 
 
 def describe(model: "onnx.ModelProto", about: dict[str, Any]) -> None:

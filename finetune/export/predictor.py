@@ -26,12 +26,24 @@ from zoo.progress import progress
 if TYPE_CHECKING:
     import onnxruntime
 
-__all__ = ["ONNX_FILE", "UNFAMILIAR", "ExportedPredictor", "load", "load_onnx", "metadata_of", "session_of"]
+__all__ = [
+    "ARRAYS",
+    "ONNX_FILE",
+    "UNFAMILIAR",
+    "ExportedPredictor",
+    "load",
+    "load_onnx",
+    "metadata_of",
+    "session_of",
+]
 
 ONNX_FILE = "model.onnx"
 
 #: What the names of arrays begin with that tell unfamiliar images.
 UNFAMILIAR = "unfamiliar"
+
+#: Those arrays; all else that is known of unfamiliar images is in the metadata.
+ARRAYS = ("references", "distances")
 
 #: Images that are run at a time.
 _BATCH = 32
@@ -81,7 +93,7 @@ class ExportedPredictor(BasePredictor):
         sets = self.about["prediction_sets"]
         return Knowledge(
             None if sets is None else PredictionSets.from_dict(sets),
-            None if self.about["unfamiliar"] is None else _unfamiliar(self.path),
+            None if self.about["unfamiliar"] is None else _unfamiliar(self.path, self.about["unfamiliar"]),
         )
 
     def predict_all(self, paths: Sequence[str | os.PathLike[str]]) -> Predictions:
@@ -208,7 +220,7 @@ def metadata_of(session: "onnxruntime.InferenceSession") -> dict[str, Any]:
         return {}
 
 
-def _unfamiliar(path: Path) -> Unfamiliar:
+def _unfamiliar(path: Path, about: dict[str, Any]) -> Unfamiliar:
     """The features of training images that the file holds."""
     try:
         import onnx
@@ -223,4 +235,9 @@ def _unfamiliar(path: Path) -> Unfamiliar:
         for tensor in onnx.load(str(path)).graph.initializer
         if tensor.name.startswith(f"{UNFAMILIAR}.")
     }
-    return Unfamiliar.from_arrays(arrays)
+    return Unfamiliar(
+        arrays["references"],
+        about["k"],
+        arrays["distances"],
+        np.array(about["p_values"]),
+    )
