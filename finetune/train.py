@@ -239,6 +239,8 @@ class RunRequest:
         experiment["models"] = tuple(experiment["models"])
         made = cls(experiment=Request(**experiment), **record)
         TypeAdapter(cls).validate_python(asdict(made))  # whether each value has the right type
+        if not made.experiment.models:
+            raise ValueError("it names no network")
         return made
 
     def method(self) -> Method:

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from zoo.errors import WeightsError, ZooError
 from zoo.images.preprocess import Preprocess
 from zoo.registry.entry import Entry
@@ -29,6 +31,13 @@ VIEWS = ("crop", "whole")
 
 class UnknownViewError(ZooError):
     """A view that does not exist."""
+
+
+#: What timm raises where a folder's configuration and tensors are not those of a network.
+_TIMM_RAISES = (
+    *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
+    *(AssertionError, OSError, SafetensorError),
+)
 
 
 @dataclass(frozen=True)
@@ -169,15 +178,14 @@ class Backbone:
         """
         import timm
         import torch
-        from safetensors import SafetensorError
 
         try:
             with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
                 model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
             model.reset_classifier(0)
-        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+        except _TIMM_RAISES as error:
             raise WeightsError(
-                f"{self.folder} holds no network that timm can open ({error}).",
+                f"{self.folder} holds no network that timm can open ({type(error).__name__}: {error}).",
                 "Name another network, or get this one's folder anew from where it came.",
             ) from error
         frozen: torch.nn.Module = model.eval().requires_grad_(False)

@@ -331,20 +331,24 @@ def test_damaged_checkpoints(every, stopped):
     assert call(main, "resume", "run").code == 0
 
 
-@pytest.mark.slow
-def test_damaged_requests(stopped):
+def test_damaged_requests(stopped, monkeypatch):
+    """Each value in turn becomes something else: refused, or such that a training could begin."""
+
+    def begin(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("finetune.train._run", begin)
     path = stopped / "request.json"
     whole = json.loads(path.read_text())
     texts = [*(c for c in DAMAGES.values() if c is not None), b'{"schema": 1}', b'{"schema": 99}']
     for place in places(whole):
         texts += [json.dumps(replaced(whole, place, new)).encode() for new in ({}, -1, "x")]
-    outcomes = []
+    n_refused = 0
     for content in texts:
         path.write_bytes(content)
         done = call(main, "resume", "run")
-        assert done.code in (0, 2), done.err
-        if done.code == 0:  # what was replaced does not matter to the result, or means the same
-            break
-        outcomes.append(refused(done))
-    assert len(outcomes) >= 15
-    assert Unfinished("run").folder
+        assert done.code == 130 or refused(done), content
+        n_refused += done.code == 2
+        assert Unfinished("run").has_checkpoints()
+    print(f"requests: {len(texts)} tried, {n_refused} refused")
+    assert n_refused > len(texts) / 3
