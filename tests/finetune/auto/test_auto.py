@@ -78,9 +78,26 @@ def printed(board, capsys):
     return capsys.readouterr().out
 
 
+BRIEF = {"lr": 1e-3, "epochs": 1, "num_views": 1}
+
+
+def test_a_network_is_trained_where_there_is_time(photos, network, here, monkeypatch):
+    monkeypatch.setattr(candidates, "_TRAININGS", {"last-layers": (BRIEF,), "full": ()})
+    steps = lambda self, slow: [lambda: self._trainings.try_training("last-layers")]  # noqa: E731
+    monkeypatch.setattr(Race, "_steps", steps)
+    said = []
+    run = race(photos, network, log=said.append)
+    trained = next(row for row in run.leaderboard.rows if row.strategy == "last-layers")
+    assert trained.options == BRIEF
+    assert trained.n_images == run.split.n_train  # there was time for all folds
+    assert trained.status in ("chosen", "dropped")
+    assert any("the speed of last-layers" in line for line in said)
+    assert any("trying last-layers" in line for line in said)
+
+
+@pytest.mark.slow
 def test_everything_is_tried_and_the_command_repeats_the_winner(photos, network, here, monkeypatch):
-    brief = {"lr": 1e-3, "epochs": 1, "num_views": 1}
-    settings = {"last-layers": (brief,), "full": ()}
+    settings = {"last-layers": (BRIEF,), "full": ()}
     monkeypatch.setattr(candidates, "_TRAININGS", settings)
     run = race(photos, network)
     board = run.leaderboard
