@@ -9,14 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finetune.estimators.image_classifier import ImageClassifier
+    from finetune.estimators.probe_classifier import ProbeClassifier
     from finetune.runs import Run
     from finetune.runs.predictor import Predictor, load
     from finetune.train import fit
 
-__all__ = ["Predictor", "Run", "fit", "load"]
+__all__ = ["ImageClassifier", "Predictor", "ProbeClassifier", "Run", "fit", "load"]
 
 _HOMES = {
+    "ImageClassifier": "finetune.estimators.image_classifier",
     "Predictor": "finetune.runs.predictor",
+    "ProbeClassifier": "finetune.estimators.probe_classifier",
     "Run": "finetune.runs",
     "fit": "finetune.train",
     "load": "finetune.runs.predictor",

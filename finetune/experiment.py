@@ -10,7 +10,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_MODEL", "Clock", "Experiment", "Request", "data_name", "prepare"]
 
 DEFAULT_MODEL = "efficientnet_lite0"
+
+#: Images whose features are computed before it is asked whether to go on.
+AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,71 @@ class Experiment:
     def backbone(self) -> Backbone:
         """The first network."""
         return self.backbones[0]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over classes, splits and image contents."""
+        from finetune.data.dataset import fingerprint
+
+        return fingerprint(self.dataset, self.digests)
+
+    def with_network(
+        self,
+        backbone: Backbone,
+        features: str = "last",
+        view: str = "crop",
+        tta: str = "none",
+        goes_on: Callable[[float], bool] = lambda share: True,
+    ) -> Experiment | None:
+        """Return the same images, split and folds with the features of one more network, or of another view.
+
+        Parameters
+        ----------
+        backbone : Backbone
+            Its features take the place of what there is by its name.
+        features : str, optional
+            ``last``, or ``stages`` for the features of all stages too.
+        view, tta : str, optional
+            As for :class:`Request`, which they replace there.
+        goes_on : callable, optional
+            Given the share of the images that are done, from time to time, returns whether to go on.
+
+        Returns
+        -------
+        Experiment or None
+            None where it did not go on; what was computed is stored.
+
+        Raises
+        ------
+        UnreadableImage
+            If an image cannot be read any more.
+        """
+        from zoo.features.fill import compute
+        from zoo.features.mirror import Mirrored
+        from zoo.features.spaces import BackboneSpace
+
+        request = replace(self.request, view=view, tta=tta)
+        seen = backbone.with_view(view)
+        space = BackboneSpace(seen, request.engine, request.precision, self.log, features)
+        spaces: list[Space] = [space, Mirrored(space)] if tta == "mirror" else [space]
+        paths = self.dataset.paths
+        for start in range(0, len(paths) - AT_ONCE, AT_ONCE):
+            compute(paths[start : start + AT_ONCE], spaces)
+            if not goes_on((start + AT_ONCE) / len(paths)):
+                return None
+        found = compute(paths, spaces)
+        if found.skipped:
+            raise next(iter(found.skipped.values()))
+        names = [seen.name, _mirrored(seen)]
+        matrices, stages = _features(dict(zip(names, found.matrices, strict=False)), [seen], features)
+        return replace(
+            self,
+            request=request,
+            backbones=(*(b for b in self.backbones if b.name != seen.name), seen),
+            spaces=(*(s for s in self.spaces if s.backbone.name != seen.name), space),
+            matrices={**self.matrices, **matrices},
+            stages={**self.stages, **stages},
+        )
 
     def inputs(self, method: Method, backbone: Backbone | None = None) -> NDArray[np.float32]:
         """Return what a method works on, of all images: a network's features, or pixels."""
@@ -429,10 +498,10 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what is done within, under a name."""
+        """Time what is done within, under a name; what is done under one name adds up."""
         start = time.perf_counter()
         yield
-        self.phases[name] = round(time.perf_counter() - start, 3)
+        self.phases[name] = round(self.phases.get(name, 0.0) + time.perf_counter() - start, 3)
 
     def seconds(self) -> dict[str, float]:
         """Return the phases, and ``total`` since the clock was made."""

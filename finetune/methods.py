@@ -13,6 +13,7 @@ from finetune.errors import OptionError
 from finetune.method import Method
 from finetune.options import make_options
 from finetune.strategies.full import Full
+from finetune.strategies.kernel import KernelRidge
 from finetune.strategies.last_layers import LastLayers
 from finetune.strategies.probe import Probe
 
@@ -20,7 +21,8 @@ __all__ = ["METHODS", "find_method", "make_method"]
 
 #: To add a method, write its class in a file of its own and name it here.
 METHODS: dict[str, type[Method]] = {
-    method.name: method for method in (Majority, RawKNN, RawLinear, KNN, SVM, Probe, LastLayers, Full)
+    method.name: method
+    for method in (Majority, RawKNN, RawLinear, KNN, SVM, Probe, KernelRidge, LastLayers, Full)
 }
 
 

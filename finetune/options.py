@@ -26,7 +26,8 @@ OptionsT = TypeVar("OptionsT", bound="Options")
 class Options(BaseModel):
     """What a user may set; a method without settings uses this class itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Validators are built when a method is first made: help needs only the fields.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     @classmethod
     def defaults(cls) -> dict[str, Any]:

@@ -11,23 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from finetune.data_record import copies_record, data_record, reference, split_record
 from finetune.experiment import DEFAULT_MODEL, Clock, Experiment, Request, data_name, prepare
-from finetune.method import Fitted, Method
+from finetune.hint import hint
+from finetune.method import Fitted, Method, Task
 from finetune.methods import find_method, make_method
 from finetune.options import as_words
 from finetune.report import write_map, write_report
 from finetune.runs import (
-    DataCopies,
-    DataNotice,
+    Leaderboard,
     MetricsLog,
-    Reference,
     Run,
-    RunData,
     RunFolder,
-    RunSplit,
-    SkippedFile,
     Unfinished,
     environment,
     write_predictions,
@@ -38,12 +33,12 @@ from zoo.parallel import threads
 from zoo.registry.registry import Registry, load_registry
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["fit", "is_follower", "resume"]
+    from zoo.backbone import Backbone
 
-#: L2 of the reference on pixels, in the middle of what serves there.
-REFERENCE_L2 = 0.1
+__all__ = ["Made", "fit", "is_follower", "resume", "write_run"]
 
 
 def fit(
@@ -185,7 +180,11 @@ def resume(run: str | os.PathLike[str], *, log: Callable[[str], None] | None = N
         If the images have changed.
     """
     unfinished = Unfinished(run)
-    request = RunRequest.from_record(unfinished.request())
+    record = unfinished.request()
+    try:
+        request = RunRequest.from_record(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # pydantic's is a ValueError
+        raise unfinished.damaged() from error
     if is_follower():
         return _follow(request)
     with RunFolder(unfinished.run) as folder, unfinished:
@@ -227,6 +226,8 @@ class RunRequest:
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> RunRequest:
         """Make the request again that an unfinished run was begun with, perhaps in another folder."""
+        from pydantic import TypeAdapter
+
         began_in = Path(record.pop("folder"))
         experiment = dict(record.pop("experiment"))
         if Path.cwd() != began_in:
@@ -236,7 +237,9 @@ class RunRequest:
             if record["registry"] is not None:
                 record["registry"] = os.fspath(began_in / record["registry"])
         experiment["models"] = tuple(experiment["models"])
-        return cls(experiment=Request(**experiment), **record)
+        made = cls(experiment=Request(**experiment), **record)
+        TypeAdapter(cls).validate_python(asdict(made))  # whether each value has the right type
+        return made
 
     def method(self) -> Method:
         """Return what is fitted; raises :class:`finetune.errors.OptionError` naming every fault."""
@@ -283,58 +286,113 @@ def _run(
         leader_first=team.leader_first,
     )
     backbone = None if method.inputs == "pixels" else experiment.backbone
-    data = _data_record(experiment)
     if unfinished is not None:
-        unfinished.hold_to(data.fingerprint)
+        unfinished.hold_to(experiment.fingerprint)
         log(f"If this is stopped, continue with: finetune resume {shlex.quote(str(folder.path))}")
     task = experiment.task(method, checkpoints=team.same(unfinished.folder if unfinished else None))
     with clock.phase("training"):
         fitted = method.fit(task, backbone)
     with clock.phase("evaluation"):
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
-        reference = _reference(experiment)
+        plain_probe = request.strategy == "probe" and request.search is None
+        advice = hint(experiment, fitted) if plain_probe else None
+    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command(), advice)
+    return write_run(experiment, made, folder, clock, report=request.report)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A classifier that was fitted and evaluated.
+
+    Attributes
+    ----------
+    strategy : str
+    backbone : Backbone
+        The network; for a classifier on pixels, the experiment's first one.
+    fitted : Fitted
+    task : Task
+        What it learned from.
+    assessment : Assessment
+        Of the held-out images.
+    command : str
+        What repeats the run.
+    hint : str or None
+        What to run next, where something speaks for it.
+    """
+
+    strategy: str
+    backbone: Backbone
+    fitted: Fitted
+    task: Task
+    assessment: Assessment
+    command: str
+    hint: str | None = None
+
+
+def write_run(
+    experiment: Experiment,
+    made: Made,
+    folder: RunFolder,
+    clock: Clock,
+    leaderboard: Leaderboard | None = None,
+    report: bool = True,
+) -> Run:
+    """Write the model, the tables, the report and ``run.json`` into a run folder that is being made.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    made : Made
+    folder : RunFolder
+    clock : Clock
+        Of the whole run.
+    leaderboard : Leaderboard, optional
+        What else was tried.
+    report : bool, optional
+        Whether to write ``report.html`` and the map of the features.
+
+    Returns
+    -------
+    Run
+    """
+    fitted, task, found = made.fitted, made.task, made.assessment
+    with clock.phase("evaluation"):
+        without_cnn = reference(experiment)
     with clock.phase("writing"):
         fitted.save(folder.work / "model")
         write_readme(folder.work / "model")
         Knowledge.of(fitted, task.train).save(folder.work / "model")
         _write_tables(folder.work, fitted, experiment, found.probabilities)
+    data = data_record(experiment).model_copy(update={"copies": copies_record(experiment, found)})
     run = Run(
-        strategy=request.strategy,
-        model=experiment.backbone.name,
-        weights_sha256=experiment.backbone.weights_sha256,
-        data=data.model_copy(update={"copies": _copies_record(experiment, found)}),
-        split=_split_record(experiment),
+        strategy=made.strategy,
+        model=made.backbone.name,
+        weights_sha256=made.backbone.weights_sha256,
+        data=data,
+        split=split_record(experiment),
         choice=fitted.choice,
         test=found.test,
-        reference=reference,
+        reference=without_cnn,
         shift=found.shift,
         contradiction=found.contradiction,
         seconds={**experiment.seconds, **clock.seconds()},
         environment=environment(threads(), experiment.spaces[0].precision),
-        view=request.experiment.view,
-        tta=request.experiment.tta,
-        seed=request.experiment.seed,
-        command=request.command(),
+        view=experiment.request.view,
+        tta=experiment.request.tta,
+        seed=experiment.request.seed,
+        command=made.command,
         path=folder.path,
         warnings=[*found.warnings, *experiment.warnings, *fitted.warnings],
+        leaderboard=leaderboard,
+        hint=made.hint,
     )
-    if request.report:
+    if report:
         with clock.phase("report"):
-            write_map(folder.work, experiment, fitted, experiment.backbone)
+            write_map(folder.work, experiment, fitted, made.backbone)
             write_report(run, folder.work)
         run = run.model_copy(update={"seconds": {**experiment.seconds, **clock.seconds()}})
     folder.write(run)
     return run
-
-
-def _copies_record(experiment: Experiment, found: Assessment) -> DataCopies:
-    copies = experiment.copies.copies
-    return DataCopies(
-        pairs=len(copies.pairs),
-        groups=copies.n_groups,
-        images=copies.n_images,
-        held_out_with_copy=found.held_out_with_copy,
-    )
 
 
 def _silent(line: str) -> None:
@@ -364,61 +422,6 @@ class _Team:
             return folder
         name = self._joined.same(str(folder.resolve()) if folder else "")
         return Path(name) if name else None
-
-
-def _reference(experiment: Experiment) -> Reference:
-    """Evaluate what the same held-out images give without a CNN."""
-    from finetune.heads.linear import Problems, solve
-
-    pixels, labels, split = experiment.matrices["pixels"], experiment.dataset.labels, experiment.split
-    y, truth = labels[split.train], labels[split.test]
-    n_classes = len(experiment.dataset.classes)
-    problem = Problems(pixels[split.train], y, np.ones((1, len(y)), np.float32), n_classes)
-    classifier = problem.classifier(solve(problem, REFERENCE_L2, tolerance=1e-3))
-    predicted = classifier.decision_function(pixels[split.test]).argmax(axis=1)
-    majority = np.bincount(y, minlength=n_classes).argmax()
-    return Reference(
-        raw_pixels_accuracy=float((predicted == truth).mean()),
-        majority_accuracy=float((truth == majority).mean()),
-    )
-
-
-def _data_record(experiment: Experiment) -> RunData:
-    from finetune.data.dataset import fingerprint
-
-    dataset = experiment.dataset
-    root = Path(dataset.root)
-    return RunData(
-        path=experiment.request.data,
-        n_images=len(dataset),
-        classes=list(dataset.classes),
-        counts=dataset.counts,
-        skipped=[
-            SkippedFile(path=_relative(skipped.path, root), reason=skipped.reason)
-            for skipped in dataset.skipped
-        ],
-        ignored=dataset.ignored,
-        notices=[
-            DataNotice(kind=n.kind, count=n.count, examples=list(n.examples), message=n.message)
-            for n in dataset.notices
-        ],
-        fingerprint=fingerprint(dataset, experiment.digests),
-    )
-
-
-def _split_record(experiment: Experiment) -> RunSplit:
-    groups = experiment.dataset.groups
-    return RunSplit(
-        kind=experiment.split.kind,
-        n_train=len(experiment.split.train),
-        n_test=len(experiment.split.test),
-        n_groups=None if groups is None else len(np.unique(groups)),
-    )
-
-
-def _relative(path: Path, root: Path) -> str:
-    base = root if root.is_dir() else root.parent
-    return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 
 def _write_tables(

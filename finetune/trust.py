@@ -29,6 +29,8 @@ from finetune.evaluation import (
     softmax,
 )
 from finetune.evaluation.metrics import SubsetAccuracy
+from finetune.runs.saved import model_errors
+from zoo.reading import read_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from finetune.experiment import Experiment
     from finetune.method import Fitted, Images
 
-__all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "shift"]
+__all__ = ["Assessment", "Knowledge", "assess", "held_out_with_copy", "load_sets", "shift"]
 
 #: Cross-validated and held-out accuracy contradict each other below this p-value.
 LEVEL = 0.01
@@ -215,6 +217,8 @@ class Knowledge:
         """
         if fitted.validation is not None:
             rows, scores = fitted.validation
+            if fitted.out_of_fold is not None:
+                rows, scores = np.arange(len(train)), fitted.out_of_fold
             some = train.subset(rows)
             return cls(fit_prediction_sets(softmax(scores), some.labels, some.groups))
         if fitted.out_of_fold is None:
@@ -239,11 +243,12 @@ class Knowledge:
         """Read what :meth:`save` wrote; what is not there is None."""
         from safetensors.numpy import load_file
 
-        sets, unfamiliar = folder / "prediction_sets.json", folder / "unfamiliar.safetensors"
-        return cls(
-            PredictionSets.from_dict(json.loads(sets.read_text(encoding="utf-8"))) if sets.exists() else None,
-            Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
-        )
+        unfamiliar = folder / "unfamiliar.safetensors"
+        with model_errors(folder):
+            return cls(
+                load_sets(folder),
+                Unfamiliar.from_arrays(load_file(unfamiliar)) if unfamiliar.exists() else None,
+            )
 
     def prediction_sets(self, probabilities: NDArray[np.float64], level: float) -> NDArray[np.bool_]:
         """Return whether each class is in each image's set, (m, c).
@@ -289,4 +294,11 @@ class Knowledge:
         return self.unfamiliar
 
 
-_RETRAIN = "Train with a strategy that cross-validates: probe, knn or svm."
+def load_sets(folder: Path) -> PredictionSets | None:
+    """Read a saved model's prediction sets, if it has any."""
+    file = folder / "prediction_sets.json"
+    with model_errors(folder):
+        return PredictionSets.from_dict(read_json(file)) if file.exists() else None
+
+
+_RETRAIN = "Train with a strategy that cross-validates: probe, kernel, knn or svm."

@@ -1,9 +1,12 @@
 """A made-up run, for the tests of what is done with runs."""
 
+from pathlib import Path
+
 import numpy as np
 
+from finetune.data.dataset import Skipped
 from finetune.evaluation.metrics import evaluate
-from finetune.runs import Reference, Run, RunData, RunSplit, SkippedFile, environment
+from finetune.runs import Reference, Run, RunData, RunSplit, environment
 
 CLASSES = ("ants", "bees", 'a "wasp" & <others>')
 
@@ -28,7 +31,7 @@ def make_run(path="runs/sample", classes=CLASSES, **changes):
             n_images=100 * len(classes),
             classes=list(classes),
             counts=dict.fromkeys(classes, 100),
-            skipped=[SkippedFile(path="ants/<b>.jpg", reason="truncated: image file is truncated")],
+            skipped=[Skipped(Path("ants/<b>.jpg"), "truncated: image file is truncated")],
             fingerprint="f" * 16,
         ),
         "split": RunSplit(kind="stratified fifth", n_train=100 * len(classes) - len(y), n_test=len(y)),

@@ -16,6 +16,8 @@ HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "openvino", "onnxrun
 FLOORS = [
     *(
         "zoo.errors",
+        "zoo.markdown",
+        "zoo.reading",
         "zoo.writing",
         "zoo.parallel",
         "zoo.progress",
@@ -32,6 +34,7 @@ FLOORS = [
         "finetune.data",
         "finetune.evaluation",
         "finetune.heads",
+        "finetune.likeness",
     ),
     *(
         "finetune.method",
@@ -44,12 +47,25 @@ FLOORS = [
         "finetune.baselines",
         "finetune.methods",
         "finetune.experiment",
+        "finetune.estimators",
+        "finetune.curve",
         "finetune.report",
         "finetune.search",
         "finetune.trust",
+        "finetune.predictions",
+        "finetune.data_record",
+        "finetune.hint",
         "finetune.train",
     ),
-    *("finetune.compare", "finetune.checks", "finetune.cli", "finetune.__main__", "finetune"),
+    *(
+        "finetune.export",
+        "finetune.compare",
+        "finetune.checks",
+        "finetune.auto",
+        "finetune.cli",
+        "finetune.__main__",
+        "finetune",
+    ),
 ]
 
 

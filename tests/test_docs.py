@@ -114,3 +114,11 @@ def test_flags_of_both_programs_are_found():
 def test_flags_named_by_the_docs_exist(page):
     named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", re.sub(r"<!--|-->", "", text_of(page))))
     assert named <= known_flags() | flags_of_benchmarks() | OTHERS
+
+
+def test_every_row_of_the_reliability_table_is_a_test_that_exists():
+    rows = [line for line in text_of(ROOT / "docs" / "reliability.md").splitlines() if "`test_" in line]
+    named = {name for row in rows for name in re.findall(r"`(test_\w+)`", row)}
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert not {name for name in named if f"def {name}(" not in tests}

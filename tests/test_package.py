@@ -6,6 +6,7 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,8 +19,7 @@ def test_wheel_lists_the_zoo_elsewhere(tmp_path):
     python = tmp_path / "env" / "bin" / "python"
     # The wheel itself comes first; what it depends on is borrowed from this interpreter.
     target = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*install, "--target", str(target), str(wheel)], check=True)
+    ZipFile(wheel).extractall(target)  # all that installing a wheel of pure Python does
     code = (
         f"import sys; sys.path[:0] = [{str(target)!r}]; sys.path.append({sysconfig.get_path('purelib')!r});"
         "import zoo; from zoo.cli.app import main;"

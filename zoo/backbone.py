@@ -9,11 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import ZooError
+from zoo.errors import WeightsError, ZooError
 from zoo.images.preprocess import Preprocess
 from zoo.registry.entry import Entry
 from zoo.registry.registry import Registry, resolve
 from zoo.weights.digests import tensors_sha256
+from zoo.weights.locate import PullOptions
+from zoo.weights.lock import Lock
 from zoo.weights.ready import ReadyModel, ready
 
 if TYPE_CHECKING:
@@ -77,11 +79,24 @@ class Backbone:
         self.folder: Path = ready.folder
         self.config: dict[str, Any] = ready.config
         self.weights_sha256 = ready.sha256
-        self.preprocess = Preprocess.from_config(self.config["pretrained_cfg"])
+        try:
+            self.preprocess = Preprocess.from_config(self.config["pretrained_cfg"])
+            # Whatever is missing or of another type is found here, and not in the midst of the work.
+            _ = self.architecture, self.num_features, self.stages, self.classifier
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise WeightsError(
+                f"{self.folder / 'config.json'} does not describe a network that can be read"
+                f" ({type(error).__name__}: {error}).",
+                "Name another network, or get this one's folder anew from where it came.",
+            ) from error
 
     def __repr__(self) -> str:
         height, width = self.preprocess.input_size
         return f"<Backbone {self.name}: {self.num_features} features at {height}x{width}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The network itself is loaded again where it is needed, from the same folder.
+        return {name: value for name, value in self.__dict__.items() if name != "module"}
 
     @property
     def name(self) -> str:
@@ -154,10 +169,17 @@ class Backbone:
         """
         import timm
         import torch
+        from safetensors import SafetensorError
 
-        with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
-            model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
-        model.reset_classifier(0)
+        try:
+            with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
+                model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
+            model.reset_classifier(0)
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+            raise WeightsError(
+                f"{self.folder} holds no network that timm can open ({error}).",
+                "Name another network, or get this one's folder anew from where it came.",
+            ) from error
         frozen: torch.nn.Module = model.eval().requires_grad_(False)
         return frozen
 
@@ -193,4 +215,5 @@ def load(name: str, *, registry: Registry | None = None, offline: bool = False) 
     1280
     """
     entry = resolve(name, registry)
-    return Backbone(entry, ready(entry, offline=offline))
+    lock = Lock(None if registry is None else registry.file)
+    return Backbone(entry, ready(entry, PullOptions(offline=offline, lock=lock)))

@@ -3,13 +3,19 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = ["progress"]
+
+#: Whether a bar is shown already: parts of that task show none of their own.
+_SHOWN: ContextVar[bool] = ContextVar("shown", default=False)
 
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[[int], None]]:
     """Show how far a long task has come, on standard error, if that is a terminal.
+
+    Within another one, nothing is shown.
 
     Parameters
     ----------
@@ -25,7 +31,7 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
     callable
         To be called with the number of steps done since the last call.
     """
-    if total <= 0 or not sys.stderr.isatty():
+    if total <= 0 or _SHOWN.get() or not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console
@@ -38,11 +44,15 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total, rate=unit)
+    token = _SHOWN.set(True)
+    try:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(description, total=total, rate=unit)
 
-        def advance(steps: int) -> None:
-            speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
-            bar.update(task, advance=steps, rate=f"{speed:.0f} {unit}/s" if speed else unit)
+            def advance(steps: int) -> None:
+                speed = bar.tasks[0].finished_speed or bar.tasks[0].speed
+                bar.update(task, advance=steps, rate=f"{speed:.0f} {unit}/s" if speed else unit)
 
-        yield advance
+            yield advance
+    finally:
+        _SHOWN.reset(token)

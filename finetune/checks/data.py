@@ -6,7 +6,7 @@ import numpy as np
 
 from finetune.checks.context import CheckContext
 from finetune.checks.contract import Check, CheckResult, listed
-from finetune.data.class_names import plain_name
+from finetune.data.class_names import similar_classes
 from finetune.data.statistics import column
 
 __all__ = ["Data"]
@@ -24,7 +24,7 @@ FAR_BELOW = 0.5
 FEW = 0.05
 
 #: Kinds of notices that are the subject of another check.
-ELSEWHERE = ("copies", "label conflict")
+ELSEWHERE = ("copies", "label conflict", "similar class names")
 
 #: Kinds of notices about what reading the data has already handled.
 HANDLED = ("splits", "ignored files", "unused folders", "class names", "masks", "merged folders")
@@ -94,16 +94,13 @@ class Data(Check):
 
     def _names(self, context: CheckContext) -> CheckResult:
         """Find classes that a person would read as the same."""
-        alike: dict[str, list[str]] = {}
-        for name in context.dataset.classes:
-            alike.setdefault(plain_name(name), []).append(name)
-        pairs = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+        pairs = [" and ".join(map(repr, names)) for names in similar_classes(context.dataset.classes)]
         return self.result(
             "class names",
             "fail" if pairs else "pass",
             len(pairs),
-            "no two that differ in case, blanks or Unicode form only",
-            f"These differ in case, blanks or Unicode form only: {listed(pairs)}."
+            "no two that look alike",
+            f"These look alike (case, blanks, Unicode form, letters of another script): {listed(pairs)}."
             if pairs
             else "All are distinct.",
             "Merge them if they are one class; otherwise give them names that differ.",

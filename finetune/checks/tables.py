@@ -26,8 +26,9 @@ def print_checks(record: CheckRecord, console: "Console") -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from zoo.cli.console import escape
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for heading, most in (

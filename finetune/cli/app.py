@@ -8,9 +8,12 @@ from collections.abc import Sequence
 
 from cyclopts import App
 
+from finetune.cli.auto import auto
 from finetune.cli.check import check
 from finetune.cli.compare import compare
+from finetune.cli.curve import curve
 from finetune.cli.predict import predict
+from finetune.cli.push import push
 from finetune.cli.report import report
 from finetune.cli.resume import resume
 from finetune.cli.search import search
@@ -21,6 +24,7 @@ __all__ = ["app", "main"]
 
 app = App(
     name="finetune",
+    usage="Usage: finetune COMMAND [OPTIONS]",  # cyclopts would collect all options for this line
     help_epilogue=epilogue(
         "finetune --strategy probe",
         "finetune --strategy probe --data photos/ --out runs/first",
@@ -43,6 +47,13 @@ app.command(
         "finetune search --strategy full --over lr weight_decay layer_decay --data photos/",
     ),
 )
+app.command(
+    auto,
+    help_epilogue=epilogue(
+        "finetune auto --data photos/",
+        "finetune auto --data photos/ --minutes 20 --models efficientnet_lite0 resnet50 --allow-download",
+    ),
+)
 app.command(resume, help_epilogue=epilogue("finetune resume runs/photos-full-001"))
 app.command(
     compare,
@@ -56,7 +67,8 @@ app.command(
     predict,
     help_epilogue=epilogue(
         "finetune predict runs/first new-photos/",
-        "finetune predict runs/first a.jpg b.jpg --top 1 --json",
+        "finetune predict runs/first a.jpg 'more/**/*.png' --top 5 --json",
+        "find photos -name '*.jpg' -newer last | finetune predict runs/first - -o predictions.csv",
     ),
 )
 app.command(
@@ -65,6 +77,20 @@ app.command(
         "finetune check --data photos/",
         "finetune check --data photos/ --model efficientnet_lite2 --json > check.json",
         "finetune check --data photos/ --strategy last-layers --layers 2 --lr 0.001",
+    ),
+)
+app.command(
+    push,
+    help_epilogue=epilogue(
+        "finetune push runs/first me/ants-bees --dry-run",
+        "finetune push runs/first me/ants-bees --private",
+    ),
+)
+app.command(
+    curve,
+    help_epilogue=epilogue(
+        "finetune curve --data photos/",
+        "finetune curve --data photos/ --factor 4 --chart curve.svg --json",
     ),
 )
 app.command(report, help_epilogue=epilogue("finetune report runs/first"))

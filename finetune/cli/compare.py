@@ -76,8 +76,11 @@ def compare(
 
 def _write(path: Path, text: str) -> None:
     from finetune.errors import RunError
+    from zoo.writing import write_text
 
     try:
-        path.write_text(text, encoding="utf-8")
+        write_text(path, text)
     except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}).", "Choose another place.") from error
+        raise RunError(
+            f"{path} cannot be written ({error.strerror or error}).", "Choose another place."
+        ) from error

@@ -1,24 +1,30 @@
 """``finetune predict``: classify images with a finished run."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, TextIO
 
 from cyclopts import Parameter
 
 from finetune.cli.flags import Engine, Json, Precision
 from finetune.cli.screen import log
 
-if TYPE_CHECKING:
-    from finetune.runs.predictor import Predictions
-    from finetune.trust import Knowledge
-
 __all__ = ["predict"]
 
 
 def predict(
-    run: Annotated[Path, Parameter(help="A run folder.")],
-    images: Annotated[list[Path], Parameter(help="Images, and folders of images.")],
+    run: Annotated[Path, Parameter(help="A run folder, or a model that `finetune export` wrote.")],
+    images: Annotated[
+        list[str],
+        Parameter(
+            allow_leading_hyphen=True,
+            negative_iterable="",
+            help="Images, folders, patterns such as 'photos/**/*.jpg', and - for a list of paths on standard"
+            " input.",
+        ),
+    ],
     *,
     top: Annotated[int, Parameter(help="How many classes to show for each image.")] = 3,
     coverage: Annotated[
@@ -32,97 +38,90 @@ def predict(
             " images that are like it, too."
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        Parameter(
+            name=["--out", "-o"], help="Write there: .csv, .jsonl, .json or .txt; whole or not at all."
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        Parameter(
+            help="text, csv, jsonl (one JSON object an image) or json (one document); by default text, or"
+            " what the suffix of --out says."
+        ),
+    ] = None,
+    overwrite: Annotated[bool, Parameter(negative="", help="Replace the file if it exists.")] = False,
     engine: Engine = "auto",
     precision: Precision = "fp32",
     json: Json = False,
 ) -> int:
     """Classify images with a finished run.
 
-    Files that are not readable images are named on standard error; the exit code is 2 if none could be
-    read.
+    Rows are written as they come, and memory does not grow with their number. An image that cannot be read
+    gets a row with the reason; the exit code is 2 if none could be read.
     """
-    import numpy as np
-
+    from finetune.errors import OptionError
+    from finetune.predictions.paths import STANDARD_INPUT, image_paths
+    from finetune.predictions.rows import Detail, knowledge_of, prediction_rows
+    from finetune.predictions.writers import FORMATS, format_of
     from finetune.runs.predictor import load
-    from finetune.trust import Knowledge
-    from zoo.cli.console import print_json
-    from zoo.images.scan import scan
+    from zoo.progress import progress
 
+    kind = format_of("json" if json else format, out)
+    for word in images:
+        if word.startswith("-") and word != STANDARD_INPUT:
+            raise OptionError(
+                f"There is no option {word}.", f"See `finetune predict --help`; a file: ./{word}."
+            )
+    if top < 1:
+        raise OptionError(f"--top is {top}.", "Give 1 or more.")
+    _check_out(out, overwrite)
     predictor = load(run, engine=engine, precision=precision)
-    paths = [path for given in images for path in (scan(given).files if given.is_dir() else [given])]
-    if not paths:
-        log("There are no images there. Give image files, or folders that hold some.")
-        return 2
-    knowledge = Knowledge.load(predictor.run.path / "model")
-    # What the run cannot give is refused before the images are read, which may take long.
-    if coverage is not None:
-        knowledge.prediction_sets(np.empty((0, len(predictor.classes))), coverage)
-    if reject is not None:
-        knowledge.check_level(reject)
-    found = predictor.predict_all(paths)
-    rows = _rows(found, predictor.classes, top, knowledge, coverage, reject)
-    if json:
-        skipped = [{"path": e.args[0], "reason": e.reason} for e in found.skipped]
-        print_json({"classes": list(predictor.classes), "predictions": rows, "skipped": skipped})
-    else:
-        _print(rows, coverage, reject)
-        for error in found.skipped:
-            log(str(error))
-    return 0 if rows else 2
+    paths = image_paths(images)
+    detail = Detail(top, coverage, reject)
+    chunks = prediction_rows(predictor, paths, knowledge_of(predictor), detail)
+    # Taken now: a progress bar puts its own file in the place of standard output.
+    with _opened(out, sys.stdout) as file:
+        writer = FORMATS[kind](file, predictor.classes, paths, detail)
+        on_screen = out is None and file.isatty()  # the rows themselves then show how far it is
+        with progress("predicting", 0 if on_screen else len(paths)) as advance:
+            for rows in chunks:
+                writer.write(rows)
+                advance(len(rows))
+        writer.end()
+    counts = writer.counts
+    if counts["unreadable"]:
+        log(f"{counts['unreadable']} of {len(paths)} images could not be read; their rows say why.")
+    if out is not None:
+        log(f"{counts['predicted']} predictions are in {out}.")
+    return 0 if counts["predicted"] else 2
 
 
-def _rows(
-    found: "Predictions",
-    classes: Sequence[str],
-    top: int,
-    knowledge: "Knowledge",
-    coverage: float | None,
-    reject: float | None,
-) -> list[dict[str, Any]]:
-    """What is printed of each image, by name."""
-    order = (-found.scores).argsort(axis=1, kind="stable")
-    rows: list[dict[str, Any]] = [
-        {
-            "path": str(path),
-            "prediction": classes[best[0]],
-            "probability": float(p[best[0]]),
-            "top": [{"class": classes[i], "probability": float(p[i])} for i in best[:top]],
-            "scores": scores.tolist(),
-        }
-        for path, p, scores, best in zip(found.paths, found.probabilities, found.scores, order, strict=True)
-    ]
-    if coverage is not None:
-        sets = knowledge.prediction_sets(found.probabilities, coverage)
-        for row, members, best in zip(rows, sets, order, strict=True):
-            row["set"] = [classes[i] for i in best if members[i]]
-    if knowledge.unfamiliar is not None or reject is not None:
-        for row, p in zip(rows, knowledge.unfamiliarity(found.features).tolist(), strict=True):
-            row["unfamiliar"] = p
-            if reject is not None:
-                row["rejected"] = p <= reject
-    return rows
+def _check_out(out: Path | None, overwrite: bool) -> None:
+    from finetune.errors import OptionError
 
-
-def _print(rows: list[dict[str, Any]], coverage: float | None, reject: float | None) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from zoo.cli.console import stdout
-
-    if not rows:
+    if out is None:
         return
-    columns = ["image", "prediction", "also"]
-    columns += [] if coverage is None else [f"set with {coverage:.0%} coverage"]
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        best, *others = row["top"]
-        prediction = f"{best['class']} {best['probability']:.1%}"
-        also = ", ".join(f"{other['class']} {other['probability']:.1%}" for other in others)
-        if row.get("rejected"):
-            prediction, also = "none of these", f"unlike training (p = {row['unfamiliar']:.2g})"
-        cells = [row["path"], prediction, also, *([] if coverage is None else [", ".join(row["set"])])]
-        table.add_row(*map(escape, cells))
-    stdout().print(table)
-    if reject is not None:
-        n = sum(row["rejected"] for row in rows)
-        stdout().print(f"{n} of {len(rows)} images are unlike anything in training.")
+    if out.exists() and not overwrite:
+        raise OptionError(f"{out} exists.", "Choose another file, or add --overwrite.")
+    if not out.parent.is_dir():
+        raise OptionError(f"There is no folder {out.parent} to write {out.name} in.", "Make it first.")
+
+
+@contextmanager
+def _opened(out: Path | None, stdout: TextIO) -> Iterator[TextIO]:
+    """Give the file to write to; one on disk takes its place when it is complete."""
+    from finetune.errors import RunError
+    from zoo.writing import atomic_file
+
+    if out is None:
+        yield stdout
+        return
+    try:
+        with atomic_file(out) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise RunError(
+            f"{out} cannot be written ({error.strerror or error}).", "Choose another place."
+        ) from error

@@ -20,6 +20,9 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report.html again."""
+    from jinja2 import TemplateError
+
+    from finetune.errors import RunError
     from finetune.report import write_report
     from finetune.report.rearrange import rearrange
     from finetune.runs import Run
@@ -27,4 +30,11 @@ def report(
     found = Run.load(run)
     if map is not None:
         rearrange(found, map)
-    print(write_report(found, run))
+    try:
+        page = write_report(found, run)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, TemplateError) as error:
+        raise RunError(
+            f"{run / 'run.json'} holds values that no run has ({error}).",
+            "Copy the run anew from where it came, or train again with finetune.",
+        ) from error
+    print(page)

@@ -17,6 +17,7 @@ def resume(
     json: Json = False,
 ) -> None:
     """Continue a training that was interrupted; the result is that of one never stopped."""
+    from finetune.auto import resume_auto
     from finetune.train import resume
 
-    print_result(resume(run, log=log), json)
+    print_result(resume_auto(run, log=log) or resume(run, log=log), json)

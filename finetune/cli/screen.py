@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +15,9 @@ __all__ = ["log", "print_result", "print_run", "reliance"]
 
 def log(line: str) -> None:
     """Print a line on standard error."""
-    print(line, file=sys.stderr)
+    from zoo.cli.console import print_line
+
+    print_line(line)
 
 
 def print_result(run: Run, json: bool) -> None:
@@ -41,8 +42,9 @@ def print_run(run: Run, console: Console) -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from zoo.cli.console import escape
 
     console.print()
     console.print(f"[bold]{run.strategy}[/] on {escape(run.model)}: {_trained_on(run)}")
@@ -68,7 +70,7 @@ def print_run(run: Run, console: Console) -> None:
         table.add_row(
             "cross-validation",
             f"{cv:.1%}",
-            f"± {sd:.1%} over {run.choice.get('cv_folds')} folds; {_choice(run)}",
+            "; ".join(filter(None, [f"± {sd:.1%} over {run.choice.get('cv_folds')} folds", _choice(run)])),
         )
     if "features_tried" in run.choice:
         table.add_row("features", str(run.choice["features"]), _features(run))
@@ -98,16 +100,18 @@ def print_run(run: Run, console: Console) -> None:
     console.print(f"\nRun: {escape(folder)}", soft_wrap=True)
     console.print("Next:", escape(f"finetune predict {folder} IMAGE_OR_FOLDER"), soft_wrap=True)
     console.print("     ", escape(f"open {folder}/report.html  (mistakes, classes, curves)"), soft_wrap=True)
+    if run.hint:
+        console.print(escape(run.hint), soft_wrap=True)
 
 
 def reliance(run: Run) -> str:
     """Return in a sentence or two what a user may rely on."""
-    from finetune.trust import Knowledge
+    from finetune.trust import load_sets
 
     best = run.test.without_copies or run.test
     lo, hi = best.ci95
     text = f"On images like these, expect an accuracy of {lo:.0%} to {hi:.0%}."
-    sets = Knowledge.load(run.path / "model").sets
+    sets = load_sets(run.path / "model")
     if sets is None or max(sets.thresholds, default=0.0) < 0.95:
         return text
     text += " `predict --coverage 0.95` gives sets of classes that hold the true one in 95 of 100 images"
@@ -183,13 +187,13 @@ def _training(run: Run) -> str:
 
 
 def _print_skipped(run: Run, console: Console) -> None:
-    from rich.markup import escape
+    from zoo.cli.console import escape
 
     skipped = run.data.skipped
     if not skipped:
         return
     console.print("[yellow]Not readable:[/]")
     for file in skipped[:5]:
-        console.print(f"  {escape(file.path)}: {escape(file.reason)}", soft_wrap=True)
+        console.print(f"  {escape(str(file.path))}: {escape(file.reason)}", soft_wrap=True)
     if len(skipped) > 5:
         console.print(f"  and {len(skipped) - 5} more, listed in run.json")

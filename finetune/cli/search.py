@@ -37,11 +37,12 @@ def search(
     options: MethodFlags | None = None,  # type: ignore[valid-type]
     json: Json = False,
 ) -> None:
-    """Search for a training's settings, from many short trials to a few long ones, and train with the best.
+    """Search for a training's settings, and train with the best.
 
     What is given stays as it is; the defaults are tried too, so that the result is no worse by the same
-    score. Trials are compared on folds of the training images; held-out images are evaluated once, at the
-    end. If stopped, it continues with `finetune resume`.
+    score. Each trial is trained outside one fold of the training images; the best ones and the defaults are
+    cross-validated, and these decide. Held-out images are evaluated once, at the end. If stopped, it
+    continues with `finetune resume`.
     """
     from finetune.train import fit
 

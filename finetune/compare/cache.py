@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune.compare.record import SCHEMA, Comparison, MethodResult
 from finetune.errors import RunError
-from zoo.writing import write_text
+from zoo.writing import names, write_text
 
 __all__ = ["ResultCache"]
 
@@ -34,11 +34,11 @@ class ResultCache:
         self.folder = Path(folder)
         other = "Choose another --out."
         try:
-            if self.folder.is_dir() and (foreign := {p.name for p in self.folder.iterdir()} - PARTS):
+            if self.folder.is_dir() and (foreign := names(self.folder) - PARTS):
                 raise RunError(f"{self.folder} holds other files ({sorted(foreign)[0]}).", other)
             (self.folder / "methods").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(f"{self.folder} cannot be written ({error.strerror}).", other) from error
+            raise self._cannot_write(error) from error
 
     def find(self, name: str, key: dict[str, Any]) -> MethodResult | None:
         """Return a stored result, if exactly the same was requested.
@@ -60,14 +60,26 @@ class ResultCache:
 
     def store(self, result: MethodResult, key: dict[str, Any]) -> None:
         """Write a method's result, whole or not at all."""
-        write_text(self._path(result.name, key), result.model_dump_json(indent=1))
+        try:
+            write_text(self._path(result.name, key), result.model_dump_json(indent=1))
+        except OSError as error:
+            raise self._cannot_write(error) from error
 
     def finish(self, comparison: Comparison, markdown: str, page: str) -> None:
         """Write the comparison itself: ``compare.json``, ``compare.md`` and ``compare.html``."""
         text = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False)
-        write_text(self.folder / "compare.json", text)
-        write_text(self.folder / "compare.md", markdown)
-        write_text(self.folder / "compare.html", page)
+        try:
+            write_text(self.folder / "compare.json", text)
+            write_text(self.folder / "compare.md", markdown)
+            write_text(self.folder / "compare.html", page)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> RunError:
+        return RunError(
+            f"{self.folder} cannot be written ({error.strerror or error}).",
+            "Free some space there, or choose another --out; what is in it is not computed again.",
+        )
 
     def _path(self, name: str, key: dict[str, Any]) -> Path:
         described = json.dumps({**key, "schema": SCHEMA}, sort_keys=True)

@@ -13,12 +13,18 @@ from finetune.evaluation.calibration import softmax
 from finetune.evaluation.metrics import evaluate
 from finetune.method import Fitted, Images, Method, Task
 from zoo.backbone import Backbone
+from zoo.writing import TEMPORARY
 
 __all__ = ["measure"]
 
 
 def measure(
-    method: Method, task: Task, held_out: Images, outer: Folds | None, backbone: Backbone | None
+    method: Method,
+    task: Task,
+    held_out: Images,
+    outer: Folds | None,
+    backbone: Backbone | None,
+    scratch: Path | None = None,
 ) -> MethodResult:
     """Fit a method, evaluate it on the held-out images, and on every outer fold.
 
@@ -33,6 +39,9 @@ def measure(
         Of the training split; None for no folds.
     backbone : Backbone or None
         What the features came from.
+    scratch : Path, optional
+        A folder in which the model may be written for a moment, to know its size; by default the system's,
+        which is often too small for one.
     """
     start = time.perf_counter()
     fitted = method.fit(task, backbone)
@@ -47,7 +56,7 @@ def measure(
         folds=None if outer is None else _fold_scores(method, task, outer, backbone),
         seconds=round(seconds, 3),
         n_parameters=fitted.n_parameters,
-        model_bytes=_saved_bytes(fitted),
+        model_bytes=_saved_bytes(fitted, scratch),
         choice={key: value for key, value in fitted.choice.items() if key != "curve"},
         warnings=fitted.warnings,
     )
@@ -77,8 +86,8 @@ def _fold_scores(method: Method, task: Task, outer: Folds, backbone: Backbone | 
     )
 
 
-def _saved_bytes(fitted: Fitted) -> int:
-    with tempfile.TemporaryDirectory(prefix="finetune-") as name:
+def _saved_bytes(fitted: Fitted, scratch: Path | None) -> int:
+    with tempfile.TemporaryDirectory(prefix=".model.", suffix=TEMPORARY, dir=scratch) as name:
         folder = Path(name) / "model"
         fitted.save(folder)
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

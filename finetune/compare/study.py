@@ -10,9 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from finetune.compare.advice import advice, likeness
+from finetune.compare.advice import advice
 from finetune.compare.cache import ResultCache
 from finetune.compare.measure import measure
 from finetune.compare.page import page
@@ -22,6 +20,7 @@ from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
 from finetune.data.dataset import fingerprint
 from finetune.errors import OptionError
 from finetune.experiment import Experiment, Request, data_name, prepare
+from finetune.likeness import images_a_class, likeness
 from finetune.method import Method
 from finetune.methods import make_method
 from finetune.runs.machine import environment
@@ -32,7 +31,7 @@ from zoo.registry.registry import Registry
 
 __all__ = ["DEFAULT_METHODS", "compare"]
 
-DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe")
+DEFAULT_METHODS = ("majority", "raw", "raw-knn", "knn", "svm", "probe", "kernel")
 
 #: Repetitions of the folds: of methods that predict all folds at once, and of those that fit each anew.
 QUICK_REPEATS, SLOW_REPEATS = 3, 1
@@ -126,7 +125,7 @@ def _result(
         return found.model_copy(update={"model": name})
     outer = experiment.repeated_folds(repeats) if repeats else None
     held_out = experiment.held_out(method, backbone)
-    found = measure(method, experiment.task(method, backbone), held_out, outer, backbone)
+    found = measure(method, experiment.task(method, backbone), held_out, outer, backbone, cache.folder)
     cache.store(found, key)
     experiment.log(
         f"{method.name}{f' on {name}' if name else ''}: {found.test.accuracy:.1%}, {found.seconds:.1f} s"
@@ -162,7 +161,7 @@ def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[
     y = dataset.labels[split.train]
     features = experiment.matrices[experiment.backbone.name]
     alike = likeness(features[split.train], experiment.matrices["pixels"][split.train], y)
-    images_a_class = int(np.median(np.bincount(y, minlength=len(dataset.classes))))
+    amount = images_a_class(y, len(dataset.classes))
     return Comparison(
         data=experiment.request.data,
         fingerprint=fingerprint(dataset, experiment.digests),
@@ -175,7 +174,7 @@ def _conclude(experiment: Experiment, results: list[MethodResult], failed: dict[
         like_best=like_best(results, tested),
         pairs=tested,
         verdict=verdict(results, tested),
-        advice=advice(results, tested, images_a_class, alike),
+        advice=advice(results, tested, amount, alike),
         failed=failed,
         warnings=experiment.warnings,
         seconds={},

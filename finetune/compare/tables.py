@@ -58,8 +58,9 @@ def print_comparison(found: Comparison, console: "Console") -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
     from rich.table import Table
+
+    from zoo.cli.console import escape
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, heading in enumerate(HEADINGS):
@@ -79,8 +80,10 @@ def print_comparison(found: Comparison, console: "Console") -> None:
 
 def to_markdown(found: Comparison) -> str:
     """Return the table, the verdict and the advice as Markdown."""
+    from zoo.markdown import escape
+
     lines = [HEADINGS, tuple("---" if i in (0, len(HEADINGS) - 1) else "---:" for i in range(len(HEADINGS)))]
-    lines += [tuple(cell.replace("|", "\\|") for cell in row) for row in _rows(found)]
+    lines += [tuple(map(escape, row)) for row in _rows(found)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     remarks = [f"Note: {note}" for note in notes(found)]
     remarks += [f"Left out {model}: {reason}" for model, reason in found.failed.items()]
@@ -88,7 +91,8 @@ def to_markdown(found: Comparison) -> str:
         f"{found.data}: {found.n_train} training and {found.n_test} held-out images "
         f"of {found.n_classes} classes, split {found.split}, seed {found.seed}."
     )
-    return "\n\n".join([table, found.verdict, *remarks, f"Advice: {found.advice}", about]) + "\n"
+    texts = (found.verdict, *remarks, f"Advice: {found.advice}", about)
+    return "\n\n".join([table, *map(escape, texts)]) + "\n"
 
 
 def to_csv(found: Comparison) -> str:

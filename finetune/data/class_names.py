@@ -8,7 +8,16 @@ from typing import Literal, get_args
 from finetune.data.notices import Notice
 from zoo.errors import DataError
 
-__all__ = ["LABELS", "Labels", "differing", "match_classes", "missing", "plain_name"]
+__all__ = [
+    "LABELS",
+    "Labels",
+    "alike",
+    "differing",
+    "match_classes",
+    "missing",
+    "plain_name",
+    "similar_classes",
+]
 
 #: Which folder names an image's class: the first, the last, or all of them.
 Labels = Literal["top", "leaf", "path"]
@@ -22,6 +31,44 @@ def plain_name(name: str) -> str:
     True
     """
     return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+
+#: Letters of other scripts by the Latin ones that they look like: from Unicode's table of confusable
+#: characters (https://www.unicode.org/Public/security/latest/confusables.txt), those that keyboards have.
+_LOOKS_LIKE = str.maketrans("авеікмнорсѕтухјһԁԛԝαικνορτυχ", "abeikmhopcstyxjhdqwaikvoptux")
+
+
+def similar_classes(classes: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of names that a person would read as the same.
+
+    They differ in case, blanks, Unicode form, or in letters of another script that look alike.
+
+    >>> similar_classes(["cat", "Cat ", "dog", "d\u043eg", "bird"])
+    [('cat', 'Cat '), ('dog', 'd\u043eg')]
+    """
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        look = plain_name(unicodedata.normalize("NFKC", name)).translate(_LOOKS_LIKE)
+        # Without what has no width, such as a soft hyphen or a mark of the direction.
+        look = "".join(c for c in look if unicodedata.category(c) != "Cf")
+        alike.setdefault(look, []).append(name)
+    return [tuple(names) for names in alike.values() if len(names) > 1]
+
+
+def alike(classes: Iterable[str]) -> list[Notice]:
+    """Report classes whose names a person would read as the same."""
+    pairs = [" and ".join(map(repr, names)) for names in similar_classes(classes)]
+    if not pairs:
+        return []
+    return [
+        Notice.about(
+            "similar class names",
+            pairs,
+            "group of class names looks alike",
+            "groups of class names look alike",
+            "They are kept apart: merge them if they are one class.",
+        )
+    ]
 
 
 def match_classes(classes: Sequence[str], held_out: Iterable[str], where: str) -> dict[str, str]:

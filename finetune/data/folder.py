@@ -11,7 +11,7 @@ from finetune.data.class_names import differing, match_classes, missing, plain_n
 from finetune.data.dataset import Dataset
 from finetune.data.notices import MAX_EXAMPLES, Notice
 from zoo.errors import DataError
-from zoo.images.scan import is_system_file, natural_key, scan
+from zoo.images.scan import as_text, is_system_file, natural_key, scan
 from zoo.images.split_names import held_out_split, split_of
 
 __all__ = ["read_folder"]
@@ -122,8 +122,8 @@ def _read_split(root: Path, labels: str) -> _Split:
 def _class_of(inner: str, labels: str) -> str:
     """The class of an image from the folder it is in, relative to the split's."""
     if labels == "path":
-        return inner
-    return inner.split("/")[0 if labels == "top" else -1]
+        return as_text(inner)
+    return as_text(inner.split("/")[0 if labels == "top" else -1])
 
 
 def _children(root: Path) -> tuple[list[Path], list[Path]]:

@@ -1,7 +1,5 @@
 """Which images belong together, by a column of a table or by a pattern of their paths."""
 
-import csv
-import json
 import os
 import re
 from dataclasses import replace
@@ -10,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.dataset import Dataset
+from finetune.data.table import cell, table_rows
 from zoo.errors import DataError
 
 __all__ = ["group_by"]
@@ -86,17 +85,11 @@ def _column(table: Path, name: str) -> dict[str, str] | None:
     """A column's values by image file; None if the data is no table or has no such column."""
     if not table.is_file():
         return None
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        if table.suffix.lower() in (".jsonl", ".ndjson"):
-            rows = [json.loads(line) for line in file if line.strip()]
-        else:
-            rows = list(csv.DictReader(file, delimiter="\t" if table.suffix.lower() == ".tsv" else ","))
-    lowered = [{str(key).strip().lower(): value for key, value in row.items()} for row in rows]
-    if not any(name.lower() in row for row in lowered):
-        return None
-    return {
-        os.path.normpath(table.parent / str(row.get("path")).strip()): str(
-            row.get(name.lower()) or ""
-        ).strip()
-        for row in lowered
-    }
+    column: dict[str, str] = {}
+    known: dict[str, str] = {}
+    for _, row in table_rows(table):
+        if name.lower() in row:
+            group = cell(row[name.lower()])
+            place = os.path.normpath(table.parent / cell(row.get("path")))
+            column[place] = known.setdefault(group, group)
+    return column or None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from finetune.data.class_names import alike
 from finetune.data.dataset import TABLE_SUFFIXES, Dataset
 from finetune.data.folder import read_folder
 from finetune.data.table import read_table
@@ -60,7 +61,7 @@ def read(data: str | os.PathLike[str], labels: str = "top") -> Dataset:
             f"Give a folder of class folders, or a table whose name ends in {', '.join(TABLE_SUFFIXES)}.",
         )
     check_counts(dataset)
-    return dataset
+    return dataset.noting(*alike(dataset.classes))
 
 
 def _existing(data: str | os.PathLike[str]) -> Path:

@@ -102,7 +102,7 @@ def count_groups(correct: ArrayLike, groups: ArrayLike | None = None) -> GroupCo
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion of independent images, by SciPy.
+    """Wilson's score interval of a proportion of independent images.
 
     It stays within 0 and 1 and has width where every prediction was right (E. B. Wilson 1927, "Probable
     inference, the law of succession, and statistical inference", JASA 22; recommended for small n by Brown,
@@ -133,7 +133,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     >>> f"{lo:.3f} to {hi:.3f}"
     '0.900 to 0.973'
     """
-    from scipy import stats
+    from scipy import special
 
     if not 0 < level < 1:
         raise ValueError(f"level {level} is not strictly between 0 and 1")
@@ -141,8 +141,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
         raise ValueError(f"{successes} successes in {n} trials")
     if n == 0:
         return 0.0, 1.0
-    interval = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
+    return _score_ends(successes / n, n, float(special.ndtri((1 + level) / 2)))
 
 
 def accuracy_interval(
@@ -183,12 +182,14 @@ def accuracy_interval(
     ValueError
         Where there are no images or the lengths differ.
     """
+    from scipy import special
+
     counts = count_groups(correct, groups)
     if not counts.grouped:
         n = len(counts.n)
         return AccuracyInterval(counts.accuracy, wilson(int(counts.correct.sum()), n), "wilson")
     n_effective, df = _effective(counts)
-    ends = _score_ends(counts.accuracy, n_effective, df)
+    ends = _score_ends(counts.accuracy, n_effective, float(special.stdtrit(df, 0.975)))
     values = _bootstrap(counts, draws, np.random.default_rng(random_state))
     lo, hi = np.quantile(values, _bca_tails(counts, values))
     return AccuracyInterval(
@@ -239,11 +240,9 @@ def _effective(counts: GroupCounts) -> tuple[float, float]:
     return float(n_effective), float(min(max(df, 4.0), g - 1.0))
 
 
-def _score_ends(p: float, n: float, df: float) -> tuple[float, float]:
-    """Wilson's interval for a fractional number of images and a t quantile."""
-    from scipy import special
-
-    z2 = float(special.stdtrit(df, 0.975)) ** 2
+def _score_ends(p: float, n: float, quantile: float) -> tuple[float, float]:
+    """Wilson's interval, for a number of images that need not be whole, and a quantile of either kind."""
+    z2 = quantile**2
     centre, half = p + z2 / (2 * n), np.sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n)))
     lo, hi = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
     return (0.0 if p == 0 else float(lo)), (1.0 if p == 1 else float(hi))

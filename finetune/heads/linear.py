@@ -15,7 +15,7 @@ The bias is not penalised.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -151,8 +151,10 @@ class Linear(Head):
         return cls(arrays["weight"], arrays["bias"])
 
 
-def sample_weight(y: NDArray[np.int64], class_weight: str) -> NDArray[np.float64]:
-    """Return each row's weight, mean 1: all equal, or ``balanced`` as scikit-learn defines it."""
+def sample_weight(y: NDArray[np.int64], class_weight: str | Sequence[float]) -> NDArray[np.float64]:
+    """Return each row's weight: all equal, ``balanced`` as scikit-learn defines it, or that of its class."""
+    if not isinstance(class_weight, str):
+        return np.asarray(class_weight, np.float64)[y]
     if class_weight != "balanced":
         return np.ones(len(y))
     counts = np.bincount(y)

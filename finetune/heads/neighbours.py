@@ -6,6 +6,7 @@ neighbour lies at distance 0 and votes weigh ``1 / distance``, only those at dis
 that are equally far, the one that comes first in the training part is nearer.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from finetune.data.plan import Plan
 from finetune.heads.distances import lengths, ranks_within
+from zoo.parallel import threads
 
 __all__ = ["WEIGHTS", "Nearest", "nearest_in_parts", "votes", "winners_over_k"]
 
@@ -58,8 +60,7 @@ def nearest_in_parts(X: Array, plan: Plan, distance: str, k: int) -> list[list[N
         for choice in plan.choices
     ]
     for rows, matrix in ranks_within(X, distance):
-        # Stable, so that equally far rows stay in their order.
-        order = np.argsort(matrix, axis=1, kind="stable")
+        order = _order(matrix)
         for choice, places in zip(plan.choices, found, strict=True):
             for (part, held_out), (neighbours, far) in zip(choice, places, strict=True):
                 here = np.flatnonzero((held_out >= rows[0]) & (held_out <= rows[-1]))
@@ -67,6 +68,18 @@ def nearest_in_parts(X: Array, plan: Plan, distance: str, k: int) -> list[list[N
                 neighbours[here] = _first(order, at, inside[part], k)
                 far[here] = lengths(matrix[at[:, None], neighbours[here]], distance)
     return found
+
+
+def _order(matrix: Array) -> Indices:
+    """Every row's columns from the least value on, those of equal values in their order."""
+    order = np.empty(matrix.shape, np.int64)
+
+    def sort(rows: slice) -> None:
+        order[rows] = np.argsort(matrix[rows], axis=1, kind="stable")
+
+    with ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(sort, (slice(start, start + 256) for start in range(0, len(matrix), 256))))
+    return order
 
 
 def _first(order: Indices, at: Indices, inside: NDArray[np.bool_], k: int) -> Indices:

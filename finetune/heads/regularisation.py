@@ -76,8 +76,8 @@ class L2Path:
         What is minimised; see :mod:`finetune.heads.linear`.
     criterion : callable
         By what values of L2 are compared.
-    class_weight : str, optional
-        ``balanced`` lets every class of a training part count the same.
+    class_weight : str or sequence of float, optional
+        ``balanced`` lets every class of a training part count the same; or a weight for each class.
     tolerance : float, optional
         As in :func:`finetune.heads.linear.solve`.
 
@@ -95,7 +95,7 @@ class L2Path:
         n_classes: int,
         loss: Loss,
         criterion: Criterion,
-        class_weight: str = "none",
+        class_weight: str | Sequence[float] = "none",
         tolerance: float = TOLERANCE,
     ) -> None:
         self.plan = plan

@@ -3,30 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+from finetune.data.notices import Notice
 from finetune.report.thumbnails import find_image, thumbnail
 
 __all__ = ["Example", "Finding", "findings"]
 
 #: Thumbnails of one notice, and on the whole page: each takes some milliseconds and kilobytes.
 MOST, MOST_IN_ALL = 6, 30
-
-
-class Notice(Protocol):
-    """As :class:`finetune.data.notices.Notice`, or as ``run.json`` holds it."""
-
-    @property
-    def kind(self) -> str:
-        """What it is about."""
-
-    @property
-    def message(self) -> str:
-        """One sentence."""
-
-    @property
-    def examples(self) -> list[str] | tuple[str, ...]:
-        """Files, folders, classes, or pairs of files."""
 
 
 @dataclass(frozen=True)

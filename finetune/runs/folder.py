@@ -1,6 +1,7 @@
 """A run folder in the making: prepared beside its place, renamed when finished."""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -11,9 +12,12 @@ from typing import ClassVar, Self
 
 from finetune.errors import RunError
 from finetune.runs.record import Run, read_record
-from zoo.writing import put_in_place, sibling
+from zoo.writing import names, put_in_place, sibling
 
 __all__ = ["PARTS", "RunFolder", "check_out"]
+
+#: What the operating system says of a disk that takes no more.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 PARTS = frozenset(
     {
@@ -119,6 +123,11 @@ class RunFolder:
         """Put the finished folder in its place, or remove what there is of it."""
         if kind is not None:
             self._discard()
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise RunError(
+                    f"{self.path} cannot be written ({error.strerror}).",
+                    "Free some space there, or choose an --out on another disk.",
+                ) from error
             return
         try:
             self._check_parts()
@@ -141,12 +150,12 @@ class RunFolder:
 
     def _check_parts(self) -> None:
         """Hold the folder to what the documentation says is in it."""
-        names = {entry.name for entry in self.work.iterdir()}
-        if self.record not in names:
+        made = {entry.name for entry in self.work.iterdir()}
+        if self.record not in made:
             raise ValueError(f"a run folder needs a {self.record}")
-        if not names <= self.parts:
+        if not made <= self.parts:
             raise ValueError(
-                f"not part of a run folder: {sorted(names - self.parts)}; name new parts in PARTS"
+                f"not part of a run folder: {sorted(made - self.parts)}; name new parts in PARTS"
             )
 
     def _discard(self) -> None:
@@ -195,17 +204,17 @@ def _check_replaceable(path: Path, place: Path, record: str, parts: frozenset[st
         raise RunError(f"{path} is a file, not a folder.", other)
     if place == Path.cwd() or place in Path.cwd().parents:
         raise RunError(f"{path} is the folder you are in, or one above it.", "Choose an --out below it.")
-    names = {entry.name for entry in place.iterdir()}
-    if not names:
+    found = names(place)
+    if not found:
         return
-    if record not in names:
+    if record not in found:
         raise RunError(f"{path} holds other files and is no run folder.", other)
     try:
         read_record(place, record)
     except RunError as error:
         raise RunError(f"{error.problem} It is not replaced.", other) from error
-    if not names <= parts:
-        theirs = ", ".join(sorted(names - parts)[:3])
+    if not found <= parts:
+        theirs = ", ".join(sorted(found - parts)[:3])
         raise RunError(f"{path} is a run folder but holds files that aren't part of a run ({theirs}).", other)
 
 

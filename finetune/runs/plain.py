@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -16,7 +17,7 @@ def plain(value: Any) -> Any:
     Parameters
     ----------
     value
-        Anything; also lists, tuples and mappings of such things.
+        Anything; also lists, tuples, mappings and dataclasses of such things.
 
     Returns
     -------
@@ -31,6 +32,8 @@ def plain(value: Any) -> Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     return value.tolist() if hasattr(value, "tolist") else value
 
 

@@ -1,6 +1,5 @@
 """A finished run's classifier on new images."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from finetune.errors import RunError
 from finetune.evaluation.calibration import softmax
 from finetune.heads.head import Head
 from finetune.runs.record import Run
-from finetune.runs.saved import load_head
+from finetune.runs.saved import load_head, model_errors
 from zoo.backbone import Backbone
 from zoo.backbone import load as load_backbone
 from zoo.features.fill import compute
 from zoo.features.mirror import Mirrored, averaged
 from zoo.features.spaces import BackboneSpace, RawPixels, Space
 from zoo.images.decode import UnreadableImage
+from zoo.reading import read_json
 
 __all__ = ["Predictions", "Predictor", "load"]
 
@@ -71,16 +71,21 @@ class Predictor:
         self.run = run
         self.classes = tuple(run.data.classes)
         folder = run.path / "model"
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self._spaces: list[Space] = [RawPixels()]
         backbone: Backbone | None = None
+        with model_errors(folder):
+            config = read_json(folder / "config.json")
         if config.get("inputs") != "pixels":
             backbone = load_backbone(f"local-dir:{folder}")
             features = config.get("features", "last")
             space = BackboneSpace(backbone, engine, precision, features=features)
             self._spaces = [space, Mirrored(space)] if config.get("tta") == "mirror" else [space]
-        self._head: Head = load_head(folder, backbone)
-        outputs = self._head.n_classes
+        with model_errors(folder):
+            self._head: Head = load_head(folder, backbone)
+            outputs = self._head.n_classes
+            # One row tells whether the head takes what the network gives, and whether it holds NaN.
+            row = np.zeros((1, self._spaces[0].width), np.float32)
+            self._check_finite(self._head.decision_function(row))
         if outputs != len(self.classes):
             raise RunError(
                 f"The model of {run.path} has {outputs} outputs for {len(self.classes)} classes.",
@@ -91,10 +96,16 @@ class Predictor:
         """Return everything about some images, leaving out those that cannot be read."""
         found = compute([Path(path) for path in paths], self._spaces)
         X = found.matrices[0] if len(self._spaces) == 1 else averaged(*found.matrices)
-        scores = self._head.decision_function(X)
+        with model_errors(self.run.path / "model"):
+            scores = self._head.decision_function(X)
+            self._check_finite(scores)
         space = self._spaces[0]
         last = space.split(X)["last"] if isinstance(space, BackboneSpace) else X
         return Predictions(found.paths, last, scores, softmax(scores), list(found.skipped.values()))
+
+    def _check_finite(self, scores: NDArray[np.floating[Any]]) -> None:
+        if not np.isfinite(scores).all():
+            raise ValueError("its scores are not finite numbers")
 
     def decision_function(self, paths: Sequence[str | os.PathLike[str]]) -> NDArray[np.floating[Any]]:
         """Return calibrated scores, (n, c), as the saved model gives them in timm.

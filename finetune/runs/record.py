@@ -1,6 +1,5 @@
 """``run.json``: its keys, reading it, writing it."""
 
-import json
 import os
 import re
 from datetime import UTC, datetime
@@ -9,53 +8,31 @@ from typing import Any, Self
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
+from finetune.data.dataset import Skipped
+from finetune.data.notices import Notice
 from finetune.errors import RunError
 from finetune.evaluation.comparisons import Contradiction
 from finetune.evaluation.metrics import Evaluation
 from finetune.evaluation.shift import Shift
 from finetune.runs.machine import Environment
 from finetune.runs.plain import PlainModel
+from zoo.reading import read_json
 
-__all__ = ["SCHEMA", "DataNotice", "Reference", "Run", "RunData", "RunSplit", "SkippedFile", "read_record"]
+__all__ = [
+    "SCHEMA",
+    "DataCopies",
+    "Leaderboard",
+    "LeaderboardRow",
+    "NotTried",
+    "Reference",
+    "Run",
+    "RunData",
+    "RunSplit",
+    "read_record",
+]
 
 SCHEMA = 1
 """Version of ``run.json``; it rises whenever a key is added, removed or changes its meaning."""
-
-
-class SkippedFile(PlainModel):
-    """A file of the data folder that was not used.
-
-    Attributes
-    ----------
-    path : str
-        Its place, relative to the data folder where possible.
-    reason : str
-        Why it was skipped.
-    """
-
-    path: str
-    reason: str
-
-
-class DataNotice(PlainModel):
-    """Something in the data folder that the user should know.
-
-    Attributes
-    ----------
-    kind : str
-        ``masks``, ``dark``, ``nested folders``, …: docs/data.md lists them.
-    count : int
-        How many files, folders or classes it is about.
-    examples : list of str
-        At most ten of them, the most extreme first.
-    message : str
-        One sentence.
-    """
-
-    kind: str
-    count: int
-    examples: list[str]
-    message: str
 
 
 class DataCopies(PlainModel):
@@ -92,11 +69,11 @@ class RunData(PlainModel):
         In the order of the model's outputs.
     counts : dict of str to int
         Usable images per class, in the order of `classes`.
-    skipped : list of SkippedFile
-        Files that are not usable images.
+    skipped : list of Skipped
+        Files that are not usable images, relative to the data folder where possible.
     ignored : int
         Files and folders that were not read: hidden ones, system files, files beside the class folders.
-    notices : list of DataNotice
+    notices : list of Notice
         What else is in the folder.
     copies : DataCopies or None
         Images that show one thing.
@@ -108,9 +85,9 @@ class RunData(PlainModel):
     n_images: int
     classes: list[str]
     counts: dict[str, int]
-    skipped: list[SkippedFile]
+    skipped: list[Skipped]
     ignored: int = 0
-    notices: list[DataNotice] = Field(default_factory=list)
+    notices: list[Notice] = Field(default_factory=list)
     copies: DataCopies | None = None
     fingerprint: str
 
@@ -157,6 +134,106 @@ class Reference(PlainModel):
     majority_accuracy: float
 
 
+class LeaderboardRow(PlainModel):
+    """A candidate that was tried.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    strategy : str
+    model : str or None
+        The network; None for a reference on pixels.
+    options : dict
+        The strategy's, where they differ from its defaults.
+    status : str
+        ``chosen``; ``alike`` where its loss is within one standard error of the lowest; ``behind``; or
+        ``dropped`` where it was given up early.
+    reason : str
+        Why it was dropped.
+    accuracy, ci95 : float, tuple of float
+        On training images by classifiers that were not fitted to them.
+    log_loss : float
+        Of the same.
+    n_images : int
+        How many these are: all training images, or those of the inner part of a training.
+    seconds : float
+        To choose and fit, without computing features.
+    milliseconds : float
+        To predict one image here, from the file on.
+    """
+
+    name: str
+    strategy: str
+    model: str | None
+    options: dict[str, JsonValue]
+    status: str
+    reason: str = ""
+    accuracy: float
+    ci95: tuple[float, float]
+    log_loss: float
+    n_images: int
+    seconds: float
+    milliseconds: float
+
+
+class NotTried(PlainModel):
+    """A candidate that was not tried.
+
+    Attributes
+    ----------
+    name : str
+    reason : str
+    """
+
+    name: str
+    reason: str
+
+
+class Leaderboard(PlainModel):
+    """All that ``finetune auto`` tried, and how the run's classifier was chosen.
+
+    Attributes
+    ----------
+    minutes, spent : float
+        The time that was given, and the seconds that were used.
+    stopped : bool
+        Whether it was stopped from the keyboard.
+    rows : list of LeaderboardRow
+        The chosen one first, then by log loss.
+    not_tried : list of NotTried
+    judged_on : str
+        What the accuracies of the chosen one rest on: ``cross-validation`` or ``inner validation``.
+    accuracy, ci95 : float, tuple of float
+        Of the chosen one, corrected for having been chosen (:mod:`finetune.evaluation.selection`).
+    uncorrected : float
+        Without the correction.
+    probe_accuracy, probe_ci95 : float, tuple of float
+        Of the plain probe on the held-out images, for the record.
+    beats_probe : bool
+        Whether the chosen one's log loss is lower than the plain probe's by more than one standard error.
+    verdict : str
+        In words.
+    command : str
+        What trains the chosen one alone.
+    """
+
+    minutes: float
+    spent: float
+    stopped: bool
+    rows: list[LeaderboardRow]
+    not_tried: list[NotTried]
+    judged_on: str
+    accuracy: float
+    ci95: tuple[float, float]
+    uncorrected: float
+    probe_accuracy: float
+    probe_ci95: tuple[float, float]
+    beats_probe: bool
+    verdict: str
+    command: str
+
+
 class Run(PlainModel):
     """A finished run, as ``run.json`` holds it.
 
@@ -198,6 +275,10 @@ class Run(PlainModel):
         The run's folder: where it was written to or, once loaded, where it was found.
     warnings : list of str
         What the user should know before trusting the numbers.
+    leaderboard : Leaderboard or None
+        After ``finetune auto``: what else was tried.
+    hint : str or None
+        After a plain probe whose images look as if more were to be had: what to run next, and why.
     """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
@@ -220,6 +301,8 @@ class Run(PlainModel):
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     path: Path
     warnings: list[str] = Field(default_factory=list)
+    leaderboard: Leaderboard | None = None
+    hint: str | None = None
 
     @field_validator("choice")
     @classmethod
@@ -323,7 +406,7 @@ def read_record(folder: Path, name: str = "run.json") -> dict[str, Any]:
     path = folder / name
     train = "Train one with finetune --data DIR --out DIR, or name another folder."
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         problem = (
             f"{folder} is not a run folder: it has no {name}."

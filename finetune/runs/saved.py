@@ -11,7 +11,8 @@ needs no network at all.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,20 +21,23 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from finetune.errors import RunError
 from finetune.evaluation.calibration import fit_temperature
 from finetune.heads.head import Head
 from finetune.heads.linear import Linear
 from finetune.method import Fitted, Images, Task
 from zoo.backbone import Backbone
 from zoo.engines.taps import taps_of
+from zoo.reading import read_json
 
-__all__ = ["FittedHead", "head_class", "load_head", "save_head", "save_network"]
+__all__ = ["FittedHead", "head_class", "load_head", "model_errors", "save_head", "save_network"]
 
 #: Where the head of each kind is defined.
 HEADS = {
     "linear": "finetune.heads.linear:Linear",
     "mlp": "finetune.heads.mlp:MLP",
     "knn": "finetune.heads.knn:Neighbours",
+    "kernel": "finetune.heads.kernel:Kernel",
     "constant": "finetune.heads.constant:Constant",
 }
 
@@ -206,6 +210,21 @@ def save_network(
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
 
 
+@contextmanager
+def model_errors(folder: Path) -> Iterator[None]:
+    """Turn what reading a damaged model raises in the block into a RunError that names the folder."""
+    from safetensors import SafetensorError
+
+    wrong = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, SafetensorError)
+    try:
+        yield
+    except wrong as error:
+        raise RunError(
+            f"The model in {folder} is damaged or of another version ({type(error).__name__}: {error}).",
+            "Copy the run anew from where it came, or train again with finetune.",
+        ) from error
+
+
 def load_head(folder: Path, backbone: Backbone | None) -> Head:
     """Read a saved model's head.
 
@@ -219,7 +238,7 @@ def load_head(folder: Path, backbone: Backbone | None) -> Head:
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     if "head" in config:
         settings = dict(config["head"])
         kind = head_class(settings.pop("kind"))

@@ -90,6 +90,9 @@ def read_predictions(folder: str | os.PathLike[str]) -> list[Prediction]:
     path = Path(folder) / "predictions.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != Prediction._fields:
+                raise ValueError("its columns are others")
             return [
                 Prediction(
                     row["path"],
@@ -98,7 +101,7 @@ def read_predictions(folder: str | os.PathLike[str]) -> list[Prediction]:
                     float(row["probability"]),
                     row["correct"] == "true",
                 )
-                for row in csv.DictReader(file)
+                for row in rows
             ]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise RunError(f"{path} cannot be read ({error}).", "Train again with finetune.") from error

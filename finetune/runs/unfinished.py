@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from finetune.errors import RunError
 from zoo.errors import DataError
+from zoo.reading import read_json
 from zoo.writing import write_text
 
 __all__ = ["Unfinished"]
@@ -84,14 +85,19 @@ class Unfinished:
                 "Name the run's folder as it was printed when the training began.",
             )
         try:
-            found = json.loads(self._request.read_text(encoding="utf-8"))
+            found = read_json(self._request)
             if not isinstance(found, dict) or found.pop("schema", None) != _SCHEMA:
                 raise ValueError("another schema")
         except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._request} is damaged or of another version.", "Train again with finetune."
-            ) from error
+            raise self.damaged() from error
         return dict(found)
+
+    def damaged(self) -> RunError:
+        """Return the error for a request that does not say what it should."""
+        return RunError(
+            f"{self._request} is damaged or of another version.",
+            f"Start again with finetune, with another --out or after {self.folder} is deleted.",
+        )
 
     def hold_to(self, fingerprint: str) -> None:
         """Record what the images are; when resuming, make sure that they are the same.
@@ -103,7 +109,7 @@ class Unfinished:
         """
         noted = self.folder / "data.txt"
         if not noted.exists():
-            noted.write_text(fingerprint, encoding="utf-8")
+            write_text(noted, fingerprint)
         elif noted.read_text(encoding="utf-8") != fingerprint:
             raise DataError(
                 "The images are not those that the training began with.",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from finetune.errors import RunError
+from zoo.reading import parse_json
 from zoo.writing import atomic_file
 
 __all__ = ["Checkpoint", "Checkpoints"]
@@ -52,11 +53,16 @@ class Checkpoint:
         try:
             with safe_open(self._path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                return tensors, json.loads(file.metadata()["progress"])
-        except SafetensorError as error:
-            raise RunError(
-                f"{self._path} is damaged ({error}).", "Delete this file: its training then starts again."
-            ) from error
+                return tensors, dict(parse_json(file.metadata()["progress"]))
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise self.damaged(error) from error
+
+    def damaged(self, error: Exception) -> RunError:
+        """Return the error for a file that does not hold what it should."""
+        return RunError(
+            f"{self._path} is damaged or of another version ({type(error).__name__}: {error}).",
+            "Delete this file: its training then starts again.",
+        )
 
     def due(self) -> bool:
         """Return whether enough time has passed since it was written."""

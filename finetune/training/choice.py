@@ -25,7 +25,7 @@ from finetune.training.learner import Diverged
 from finetune.training.loop import Outcome, train
 from finetune.training.sources import Rows
 
-__all__ = ["choose"]
+__all__ = ["choose", "judging_folds"]
 
 #: So many held-out images are enough to decide; folds are added until there are.
 ENOUGH = 90
@@ -73,7 +73,7 @@ def choose(
     Diverged
         If the training diverges at every learning rate.
     """
-    trials = _Trials(bench, checkpoints, _judging(folds))
+    trials = _Trials(bench, checkpoints, judging_folds(folds))
     best = _best_trial(trials, learning_rates)
     labels = trials.labels
     alpha, alphas = choose_alpha(best.scores, labels, trials.groups)
@@ -99,8 +99,8 @@ def choose(
     return record, warnings, (trials.rows, best.scores[alpha] / np.float32(temperature))
 
 
-def _judging(folds: Folds) -> list[tuple[Rows, Rows]]:
-    """As many folds as it takes to hold enough images out."""
+def judging_folds(folds: Folds) -> list[tuple[Rows, Rows]]:
+    """Return as many folds as it takes to hold enough images out, from the first one on."""
     most, images = 0, 0
     while most < folds.n_folds and images < ENOUGH:
         images += len(folds.pairs[most][1])

@@ -306,6 +306,9 @@ def _resumed(checkpoint: Checkpoint, learner: Learner) -> Outcome:
     if (found := checkpoint.read()) is None:
         return Outcome()
     tensors, done = found
-    learner.restore(tensors)
-    scores = [tensors[f"scores/{i}"].numpy() for i in range(done["epoch"]) if f"scores/{i}" in tensors]
-    return Outcome(**done, scores=scores)
+    try:
+        learner.restore(tensors)
+        scores = [tensors[f"scores/{i}"].numpy() for i in range(done["epoch"]) if f"scores/{i}" in tensors]
+        return Outcome(**done, scores=scores)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # other tensors, other keys
+        raise checkpoint.damaged(error) from error

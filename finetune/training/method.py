@@ -14,6 +14,7 @@ from finetune.training.settings import TrainingOptions
 
 if TYPE_CHECKING:
     from finetune.training.bench import Bench, Prepared
+    from finetune.training.chosen import Chosen
     from finetune.training.team import Team
     from zoo.backbone import Backbone
 
@@ -96,29 +97,23 @@ class NetworkMethod(Method[OptionsT]):
         TrainingError
             If the training diverges, or memory is too small.
         """
-        import numpy as np
+        assert backbone is not None
+        chosen = self.choose(task, backbone)
+        if self.options.cv:
+            chosen.cross_validate()
+        return chosen.fit()
 
+    def choose(self, task: Task, backbone: Backbone) -> Chosen:
+        """Choose the learning rate and alpha: the first half of :meth:`fit`, with what it raises."""
         from finetune.training.checkpoint import Checkpoints
         from finetune.training.choice import choose
-        from finetune.training.interpolation import interpolate, trained_state
-        from finetune.training.loop import Outcome, train
+        from finetune.training.chosen import Chosen
         from finetune.training.team import Team
 
-        assert backbone is not None
         team = Team()
         bench = self.bench(task, backbone, team)
         checkpoints = Checkpoints(task.checkpoints, task.checkpoint_minutes, team.rank == 0)
         choice, warnings, validation = choose(
             bench, self.options.learning_rates(len(task.train)), task.folds, checkpoints
         )
-        everything = np.arange(len(task.train))
-        start = bench.begin(everything)
-        outcome = Outcome()
-        lr, epochs, alpha = (choice[key] for key in ("lr", "epochs", "alpha"))
-        if alpha > 0:
-            options, final = bench.options.model_copy(update={"lr": lr}), checkpoints.named("final")
-            outcome = train(bench.job, everything, options, final, "training", until=epochs)
-            interpolate(bench.job.network, start, trained_state(bench.job.network), alpha)
-        fitted = bench.fitted(choice, outcome.log, warnings)
-        fitted.validation = validation
-        return fitted
+        return Chosen(bench, checkpoints, choice, warnings, validation)

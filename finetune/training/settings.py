@@ -109,6 +109,9 @@ class TrainingOptions(Options):
         "Interpolate the trained weights with those that the training started from (on).",
         group=FINE,
     )
+    cv: bool = option(
+        False, "Cross-validate the training on all folds, which takes several times as long.", group=FINE
+    )
     tensorboard: str | None = option(
         None, "Folder for TensorBoard, where each epoch's numbers are written too.", group=FINE
     )

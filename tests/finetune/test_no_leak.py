@@ -70,6 +70,9 @@ def chosen(name, given, plan):
     if name == "knn":
         search = method._search(given, plan)
         return [search.best(i) for i in choices]
+    if name == "kernel":
+        found = [method._search(given, given.train.subset(train)) for train, _ in plan.outer]
+        return [(each.features, each.search.best) for each in found]
     paths = (method.paths if name == "probe" else method._paths)(given, plan, NESTED_TOLERANCE)
     return [(paths.features(i), paths.path(i).best(i).l2) for i in choices]
 
@@ -79,7 +82,7 @@ def with_stages(given, n_last):
     return replace(given, train=replace(given.train, n_last=n_last))
 
 
-@pytest.mark.parametrize("name", ["knn", "svm", "probe"])
+@pytest.mark.parametrize("name", ["knn", "svm", "probe", "kernel"])
 def test_a_feature_that_tells_only_on_held_out_images_changes_no_choice(name):
     X, y = clouds(160, 20, C, seed=3)
     silent = np.hstack([X, np.zeros((160, 1), np.float32)])

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from networks import Zoo
-from photos import crops
 
 from finetune.cli.app import main
 from finetune.runs import Unfinished
@@ -29,19 +27,13 @@ STRATEGIES = {
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet").folder
+def model(small_networks):
+    return small_networks("test_resnet").folder
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def photos(few_photos):
+    return few_photos
 
 
 def arguments(strategy, photos, model, out, **more):
@@ -63,6 +55,8 @@ def start(*words):
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         env=environment,
+        # A shell lets what it starts in the background ignore Ctrl-C, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -113,7 +107,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(strategy, photos, mo
 
 
 def test_ctrl_c_keeps_what_is_done(photos, model, here):
-    process = start(*arguments("full", photos, model, "run"))
+    process = start(*arguments("full", photos, model, "run", epochs=5000))
     wait_for_a_checkpoint(process)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate()

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from photos import crops
 
 import finetune
 from finetune.cli.app import main
@@ -12,17 +11,6 @@ from finetune.errors import RunError
 from finetune.experiment import Request
 from finetune.runs import Unfinished
 from finetune.train import RunRequest
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=10)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def unfinished(here, photos, name="run"):

@@ -20,20 +20,6 @@ from finetune.methods import make_method
 from finetune.runs import Run
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty current folder."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_a_run_holds_everything(photos, here):
     run = finetune.fit(data=photos, seed=0)
     assert run.path == Path("runs/photos-probe-001")
@@ -58,22 +44,20 @@ def test_a_run_holds_everything(photos, here):
     assert finetune.fit(data=photos).path == Path("runs/photos-probe-002")
 
 
-def test_one_seed_one_result(photos, here):
-    one, two = (finetune.fit(data=photos, seed=3, out=here / name) for name in ("one", "two"))
-    assert one.without_times() == two.without_times()
-    weights = [(run.path / "model" / "model.safetensors").read_bytes() for run in (one, two)]
+def test_one_seed_one_result(photos, probe_run, here):
+    one, other = (finetune.fit(data=photos, seed=seed, out=here / str(seed)) for seed in (0, 4))
+    assert one.without_times() == probe_run.without_times()
+    weights = [(run.path / "model" / "model.safetensors").read_bytes() for run in (one, probe_run)]
     assert weights[0] == weights[1]
-    other = finetune.fit(data=photos, seed=4, out=here / "three")
     assert other.choice != one.choice
 
 
-def test_timm_gives_the_same_logits_without_us(photos, here):
-    run = finetune.fit(data=photos, out=here / "run")
+def test_timm_gives_the_same_logits_without_us(photos, probe_run):
     paths = sorted((photos / "china").iterdir())[:5]
     code = f"""
 import sys, json, timm, torch
 from PIL import Image
-model = timm.create_model("local-dir:{run.path / "model"}", pretrained=True).eval()
+model = timm.create_model("local-dir:{probe_run.path / "model"}", pretrained=True).eval()
 config = timm.data.resolve_data_config(model.pretrained_cfg)
 transform = timm.data.create_transform(**config, is_training=False)
 with torch.inference_mode():
@@ -87,17 +71,18 @@ assert "zoo" not in sys.modules and "finetune" not in sys.modules
     )
     logits, names = map(json.loads, done.stdout.splitlines())
     assert names == ["china", "flower"]
-    np.testing.assert_allclose(finetune.load(run.path).decision_function(paths), logits, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(
+        finetune.load(probe_run.path).decision_function(paths), logits, rtol=1e-5, atol=1e-4
+    )
 
 
-def test_backbone_is_saved_byte_for_byte(photos, here):
+def test_backbone_is_saved_byte_for_byte(probe_run):
     from safetensors.numpy import load_file
 
     import zoo
 
-    run = finetune.fit(data=photos, out=here / "run")
     before = load_file(zoo.load("efficientnet_lite0").folder / "model.safetensors")
-    after = load_file(run.path / "model" / "model.safetensors")
+    after = load_file(probe_run.path / "model" / "model.safetensors")
     assert before.keys() == after.keys()
     changed = [name for name in before if before[name].tobytes() != after[name].tobytes()]
     assert sorted(changed) == ["classifier.bias", "classifier.weight"]
@@ -178,17 +163,16 @@ def test_screen_shows_the_number_and_what_to_do_next(photos, here, capsys):
         assert words in screen
 
 
-def test_predict(photos, here, capsys):
-    main(["--data", str(photos), "--out", "run"])
-    capsys.readouterr()
+def test_predict(photos, probe_run, here, capsys):
+    run = str(probe_run.path)
     (here / "note.txt").write_text("no image")
-    assert main(["predict", "run", str(photos / "flower"), "note.txt", "--top", "1", "--json"]) == 0
+    assert main(["predict", run, str(photos / "flower"), "note.txt", "--top", "1", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [row["prediction"] for row in shown["predictions"]] == ["flower"] * 12
     assert len(shown["predictions"][0]["top"]) == 1
     assert shown["skipped"] == [{"path": "note.txt", "reason": "not an image in a format we read"}]
-    assert main(["predict", "run", "note.txt"]) == 2
-    assert main(["predict", "run", str(photos / "china")]) == 0
+    assert main(["predict", run, "note.txt"]) == 2
+    assert main(["predict", run, str(photos / "china")]) == 0
     assert "china" in capsys.readouterr().out
     assert main(["predict", str(photos), "x.png"]) == 2
     assert "not a run folder" in capsys.readouterr().err
@@ -271,18 +255,17 @@ def test_strict_refuses_what_is_skipped_otherwise(tmp_path, here, capsys):
     assert "text.jpg" in capsys.readouterr().err
     assert not (here / "run").exists()
     assert main(["--data", str(data), "--out", "run"]) == 0
-    skipped = {file.path: file.reason for file in Run.load(here / "run").data.skipped}
+    skipped = {file.path.as_posix(): file.reason for file in Run.load(here / "run").data.skipped}
     assert sorted(skipped) == ["china/empty.png", "china/text.jpg", "flower/cut.jpg"]
     assert skipped["china/empty.png"] == "empty file"
     assert "truncated" in skipped["flower/cut.jpg"]
 
 
-def test_a_second_run_needs_no_heavy_library(photos, here):
-    finetune.fit(data=photos, out=here / "first")
+def test_a_second_run_needs_no_heavy_library(photos, probe_run, here):
     code = (
         "import sys, json, finetune;"
         f"finetune.fit(data={str(photos)!r}, out='second');"
-        "print(json.dumps([m for m in ('torch', 'timm', 'matplotlib') if m in sys.modules]))"
+        "print(json.dumps([m for m in ('torch', 'timm', 'sklearn', 'matplotlib') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
@@ -291,6 +274,7 @@ def test_a_second_run_needs_no_heavy_library(photos, here):
 # Real photographs
 
 
+@pytest.mark.slow
 @needs_photographs
 def test_ants_and_bees(here, tmp_path):
     run = finetune.fit(data=SHARED / "ants-bees", out=here / "ab")

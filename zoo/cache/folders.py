@@ -24,7 +24,8 @@ Signature: 8a477f597d28d172789f06886806bc55
 # This folder is the cache of finetune-zoo, which removes files from it.
 """
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_SET = "Set the environment variable ZOO_CACHE to a folder for it."
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -40,13 +41,24 @@ def cache_root() -> Path:
     Path
         The subfolder ``finetune-zoo-v1`` of ``$ZOO_CACHE``, or of the operating system's folder for caches
         (on Linux ``~/.cache/finetune-zoo``).
+
+    Raises
+    ------
+    CacheError
+        If there is no home folder.
     """
     chosen = os.environ.get("ZOO_CACHE")
-    if chosen:
-        return Path(chosen).expanduser() / SUBFOLDER
-    import platformdirs
+    try:
+        if chosen:
+            return Path(chosen).expanduser() / SUBFOLDER
+        import platformdirs
 
-    return Path(platformdirs.user_cache_dir("finetune-zoo", appauthor=False)) / SUBFOLDER
+        found = Path(platformdirs.user_cache_dir("finetune-zoo", appauthor=False))
+    except RuntimeError as error:  # ~somebody, whom the system does not know
+        raise CacheError(f"The cache folder cannot be found: {error}", _SET) from error
+    if not found.is_absolute():  # ~ stays as it is where a user has no home, as in some containers
+        raise CacheError("This user has no home folder, in which the cache would be.", _SET)
+    return found / SUBFOLDER
 
 
 def cache_folder(kind: str) -> Path:

@@ -8,7 +8,6 @@ first.
 Only names that this project generates, below a folder with its mark, are listed or removed.
 """
 
-import json
 import os
 import re
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 from zoo.cache.folders import CacheError, cache_root, is_marked
 from zoo.cache.lease import DAY, remove_unused
+from zoo.reading import read_json
 
 __all__ = ["KINDS", "LIMITED", "Item", "clear", "inventory", "keep_within_limit", "select", "size_limit"]
 
@@ -181,7 +181,7 @@ def _size(path: Path) -> int:
 
 def _about(path: Path) -> dict[str, Any]:
     try:
-        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
+        about = read_json(path / "about.json")
     except (OSError, ValueError):
         return {}
     return about if isinstance(about, dict) else {}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.cache.folders import cache_errors, cache_folder
+from zoo.reading import read_json
 from zoo.writing import write_text
 
 __all__ = ["digest_of", "recall", "remember"]
@@ -23,7 +24,7 @@ def recall(subject: dict[str, Any], kind: str = "notes") -> dict[str, Any] | Non
     stay as long as these.
     """
     try:
-        note = json.loads(_place(subject, kind).read_text(encoding="utf-8"))
+        note = read_json(_place(subject, kind))
         finding = note["finding"] if note["subject"] == subject else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from cyclopts import App
 
-from zoo.cli import cache, extract, list, pull, show
+from zoo.cli import cache, extract, list, pull, show, verify
 from zoo.cli.console import EPILOGUE, epilogue, run
 
 __all__ = ["app", "main"]
@@ -23,6 +23,7 @@ _COMMANDS: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
     "list": (list.list_models, list.EXAMPLES),
     "show": (show.show, show.EXAMPLES),
     "pull": (pull.pull, pull.EXAMPLES),
+    "verify": (verify.verify, verify.EXAMPLES),
     "extract": (extract.extract, extract.EXAMPLES),
 }
 for _name, (_function, _examples) in _COMMANDS.items():

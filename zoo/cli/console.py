@@ -3,10 +3,16 @@
 Results go to standard output; progress, warnings and errors go to standard error.
 """
 
+import io
 import logging
+import re
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
@@ -15,12 +21,16 @@ if TYPE_CHECKING:
     from cyclopts import App
     from rich.console import Console
 
-__all__ = ["EPILOGUE", "epilogue", "print_json", "print_line", "run", "stdout"]
+__all__ = ["EPILOGUE", "epilogue", "escape", "print_json", "print_line", "printable", "run", "stdout"]
 
 #: For the end of a program's help: the option that `run` adds to those of the commands.
 EPILOGUE = "Every command takes --debug, which shows where an error came from."
 
 _OK, _FAILED, _INTERRUPTED = 0, 2, 130
+
+#: Signals that end a process as Ctrl-C does, with what is unfinished removed: of a job scheduler, of a system
+#: that shuts down, of a terminal that is closed.
+_ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def epilogue(*examples: str) -> str:
@@ -42,17 +52,24 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well (or what the command returned), 2 for anything the user can fix, 130 when
-        interrupted from the keyboard.
+        interrupted from the keyboard, 143 (128 and the signal's number) when ended by SIGTERM.
     """
+    with _ended_by_signals() as received:
+        code = _run(app, argv)
+        return 128 + received[0] if received and code == _INTERRUPTED else code
+
+
+def _run(app: "App", argv: Sequence[str] | None) -> int:
     from cyclopts import CycloptsError
 
+    _print_whatever_names()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     # A library's log message is one line for a person, not a log record.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    # Images that are too large are refused by our own error; Pillow's warning adds nothing.
-    warnings.filterwarnings("ignore", message="Image size .* exceeds limit", append=True)
+    # What is wrong with an image our own error says, or nothing if it could be read all the same.
+    warnings.filterwarnings("ignore", module=r"PIL\.", append=True)
     app.suppress_keyboard_interrupt = False  # Handled below, alike for both programs.
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
@@ -69,19 +86,69 @@ def run(app: "App", argv: Sequence[str] | None = None) -> int:
         # The reader of our output (`head`, a pager) was closed.
         sys.stderr.close()
         return _OK
+    except OSError as error:
+        # A full disk, a broken one, a folder that was taken away: whatever has no message of its own.
+        if debug:
+            raise
+        _print_error(app.name[0], _of_the_system(error))
+        return _FAILED
     return code if isinstance(code, int) else _OK
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[list[int]]:
+    """Treat signals that end a process like Ctrl-C within; gives the list of those that came."""
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    # One that is ignored, as under nohup, stays so.
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    ours = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+def _of_the_system(error: OSError) -> ZooError:
+    place = f"{error.filename}: " if error.filename else ""
+    return ZooError(
+        f"The operating system refused something: {place}{error.strerror or error}.",
+        "Check that the disk has space and that the place may be written to, then run the command again.",
+    )
 
 
 def stdout() -> "Console":
     """Return rich's console on standard output, which does not cut tables short in a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, emoji=False)
 
 
 def print_line(line: str) -> None:
     """Print a line on standard error: what a library function is given as `log`."""
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters: in a file's name, they could act on the terminal."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def escape(text: str) -> str:
+    """Return a text for rich to print as it is, without control characters."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def print_json(value: Any) -> None:
@@ -96,4 +163,13 @@ def _print_error(program: str, error: Exception) -> None:
         text = f"{error.problem.rstrip()}\n{error.next_step}"
     else:
         text = f"{str(error).strip()}\nSee `{program} --help`."
-    print(f"{program}: {text}", file=sys.stderr)
+    print(f"{program}: {printable(text)}", file=sys.stderr)
+
+
+def _print_whatever_names() -> None:
+    """Let standard output take names that its encoding lacks, as standard error does: escaped.
+
+    A file's name may be bytes that are no UTF-8; in JSON, ``\\udce9`` is how Python reads it back.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

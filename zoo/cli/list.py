@@ -32,16 +32,19 @@ def list_models(
 ) -> None:
     """List the networks of the registry."""
     from zoo.registry.registry import load_registry
-    from zoo.weights.ready import available
+    from zoo.weights.locate import available
+    from zoo.weights.lock import Lock
 
+    merged = load_registry(registry)
     entries = [
         entry
-        for entry in load_registry(registry).entries
+        for entry in merged.entries
         if _same(family, entry.family)
         and _same(licence, entry.licence)
         and (max_parameters is None or (entry.parameters or float("inf")) <= max_parameters)
     ]
-    here = {entry.name for entry in entries if available(entry)}
+    lock = Lock(merged.file)
+    here = {entry.name for entry in entries if available(entry, lock)}
     if offline:
         entries = [entry for entry in entries if entry.name in here]
     if json:

@@ -21,10 +21,13 @@ def show(name: str, *, json: Json = False, registry: RegistryFile = None) -> Non
     from rich.table import Table
 
     from zoo.registry.registry import load_registry, resolve
-    from zoo.weights.ready import available
+    from zoo.weights.locate import available
+    from zoo.weights.lock import Lock
 
-    entry = resolve(name, load_registry(registry))
-    described: dict[str, Any] = {**entry.model_dump(mode="json"), "available_offline": available(entry)}
+    merged = load_registry(registry)
+    entry = resolve(name, merged)
+    usable = available(entry, Lock(merged.file))
+    described: dict[str, Any] = {**entry.model_dump(mode="json"), "available_offline": usable}
     if json:
         print_json(described)
         return

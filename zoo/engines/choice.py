@@ -34,6 +34,9 @@ BUDGET = 3.0
 #: some 5 seconds for each, and the fastest engine is seldom more than half as fast again as the first.
 WORTHWHILE = 20.0
 
+#: Of fewer images than this, not even the first engine is timed.
+FEW = 16 * BATCH
+
 _BATCHES = 5
 
 
@@ -116,7 +119,7 @@ def _built(
         candidates.sort(key=lambda name: name != chosen)  # the others stay behind it, should it fail
     working = _working(candidates, backbone, precision, taps, log)
     first = next(working)
-    if chosen == first.name or has_gpu() or len(candidates) == 1 or n_images is None:
+    if chosen == first.name or has_gpu() or len(candidates) == 1 or n_images is None or n_images < FEW:
         return first
     pixels = photographs(backbone.preprocess)
     seconds = _seconds(first, pixels)

@@ -11,9 +11,11 @@ A JPEG can be decoded at 1/2, 1/4 or 1/8 of its sides, which libjpeg does severa
 
 import io
 import os
+import re
 import stat
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -29,12 +31,14 @@ from zoo.errors import ImageError
 __all__ = [
     "MAX_PIXELS",
     "Box",
+    "ContentInMemory",
     "DecodedImage",
     "EncodedImage",
     "Reduction",
     "UnreadableImage",
     "open_image",
     "read_file",
+    "upright_rgb",
 ]
 
 MAX_PIXELS = 89_478_485
@@ -77,6 +81,17 @@ _LYING, _FROM_RIGHT, _FROM_BELOW = (5, 6, 7, 8), (2, 3, 6, 7), (3, 4, 7, 8)
 
 _JPEG_START = b"\xff\xd8\xff"
 
+# What lies among people's photographs and is none that we read, by what such files begin with (a "." stands
+# for any byte). Their suffix is not looked at.
+_OTHERS: tuple[tuple[bytes, str, str], ...] = (
+    (rb".{4}ftyp(heic|heix|hevc|heim|heis|hevm|mif1|msf1)", "a HEIC photograph", "Convert it to JPEG."),
+    (rb".{4}ftyp(?!avi[fs])", "a video or the like", "Save frames of it as JPEG or PNG."),
+    (rb"%PDF-", "a PDF document", "Save its pages or pictures as PNG."),
+    (rb"%!PS", "a PostScript file, which is a program", "Save it as PNG."),
+    (rb"8BPS", "a Photoshop file", "Save it as PNG."),
+    (rb"(\xef\xbb\xbf)?\s*<(svg\b|(\?xml|!--|!DOCTYPE svg).*<svg\b)", "an SVG drawing", "Save it as PNG."),
+)
+
 Box = tuple[float, float, float, float]
 Reduction = Callable[[int, int], int]
 
@@ -90,7 +105,17 @@ class UnreadableImage(ImageError):
         self.reason = reason
 
 
-def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | None = None) -> Image.Image:
+class ContentInMemory(ABC):
+    """What may be given instead of a path: it brings a file's content, and ``str()`` names it."""
+
+    @abstractmethod
+    def content(self) -> bytes:
+        """Return the bytes of an image file."""
+
+
+def open_image(
+    source: str | os.PathLike[str] | bytes | BinaryIO | ContentInMemory, name: str | None = None
+) -> Image.Image:
     """Read one image, whatever its format and mode, as upright RGB.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit values are scaled to 8 bits,
@@ -98,7 +123,7 @@ def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
 
     Parameters
     ----------
-    source : path, bytes or binary file
+    source : path, bytes, binary file or ContentInMemory
         A file's path, its content, or a seekable file open for reading.
     name : str, optional
         What an error calls the image where `source` is no path.
@@ -113,6 +138,8 @@ def open_image(source: str | os.PathLike[str] | bytes | BinaryIO, name: str | No
     UnreadableImage
         If it is missing, empty, truncated, too large, or not an image; an `zoo.errors.ImageError`.
     """
+    if isinstance(source, ContentInMemory):
+        return _decode(io.BytesIO(source.content()), name or str(source)).image
     if isinstance(source, bytes):
         return _decode(io.BytesIO(source), name or "in memory").image
     if not isinstance(source, (str, os.PathLike)):
@@ -169,8 +196,10 @@ class EncodedImage:
             return None  # Decoding reports what is wrong with it.
 
 
-def read_file(path: str | os.PathLike[str]) -> bytes:
+def read_file(path: str | os.PathLike[str] | ContentInMemory) -> bytes:
     """Read a regular file's bytes, for :func:`open_image` and for its digest; raises UnreadableImage."""
+    if isinstance(path, ContentInMemory):
+        return path.content()
     name = os.fspath(path)
     with _open_file(path, name) as file:
         try:
@@ -195,6 +224,15 @@ def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
         raise UnreadableImage(name, "not a possible path", "Check the path.") from error
 
 
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Return one of Pillow's images as :func:`open_image` would read it; raises UnreadableImage."""
+    try:
+        image.load()
+        return _upright(_to_rgb(image), _orientation(image))
+    except _DECODE_ERRORS as error:
+        raise UnreadableImage(name, _why_damaged(error), "Leave it out, or open it anew.") from error
+
+
 def _decode(file: BinaryIO, name: str, factor: int = 1) -> DecodedImage:
     if not file.read(1):
         raise UnreadableImage(name, "empty file", "Delete it or copy it anew from where it came.")
@@ -211,9 +249,7 @@ def _decode(file: BinaryIO, name: str, factor: int = 1) -> DecodedImage:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except Image.UnidentifiedImageError:
-        raise UnreadableImage(
-            name, "not an image in a format we read", f"Convert it to one of {', '.join(_formats())}."
-        ) from None
+        raise _other_format(file, name) from None
     except _DECODE_ERRORS as error:
         raise UnreadableImage(
             name, _why_damaged(error), "Copy it anew from where it came, or delete it."
@@ -225,6 +261,17 @@ def _formats() -> tuple[str, ...]:
     """Those of our formats that this build of Pillow has."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _other_format(file: BinaryIO, name: str) -> UnreadableImage:
+    """The error for a file that no decoder takes, with what it is where that is known."""
+    reason = "not an image in a format we read"
+    file.seek(0)
+    start = file.read(1024)
+    for pattern, what, remedy in _OTHERS:
+        if re.match(pattern, start, re.DOTALL):
+            return UnreadableImage(name, f"{what}, {reason}", remedy)
+    return UnreadableImage(name, reason, f"Convert it to one of {', '.join(_formats())}.")
 
 
 def _too_large(name: str) -> UnreadableImage:

@@ -20,6 +20,9 @@ __all__ = ["REDUCED", "Preprocess", "raw_pixels", "raw_reduction"]
 # filter still sees every frequency it would keep.
 _GAP = 2
 
+#: Pixels of a network's input that are more than any has, so that a damaged file cannot ask for all memory.
+_LARGEST_SIDE = 8192
+
 REDUCED = f"JPEG reduced, {_GAP} x the resized size at least"
 """What features of reduced images depend on besides, for cache keys."""
 
@@ -65,6 +68,12 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
 
     def __post_init__(self) -> None:
+        if not all(1 <= side <= _LARGEST_SIDE for side in self.input_size):
+            raise ValueError(f"input_size {self.input_size} is not between 1 and {_LARGEST_SIDE}")
+        if not 0.01 <= self.crop_pct <= 100:
+            raise ValueError(f"crop_pct {self.crop_pct} is not between 0.01 and 100")
+        if not len(self.mean) == len(self.std) == 3 or not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError("mean and std are not three numbers each")
         if self.interpolation not in _RESAMPLING:
             raise ValueError(f"interpolation {self.interpolation!r} is none of {', '.join(_RESAMPLING)}")
         if self.crop_mode not in ("center", "squash", "border"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.errors import DataError
 
-__all__ = ["Scan", "is_system_file", "missing_path", "natural_key", "scan"]
+__all__ = ["Scan", "as_text", "is_system_file", "missing_path", "natural_key", "scan"]
 
 # What operating systems, archives and notebooks leave behind. Hidden names are recognised by their dot.
 _SYSTEM_FILES = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -73,6 +73,17 @@ def scan(folder: str | os.PathLike[str]) -> Scan:
 def is_system_file(name: str) -> bool:
     """Whether a file or folder of this name is never data: hidden, or left behind by a program."""
     return name.startswith(".") or name.casefold() in _SYSTEM_FILES
+
+
+def as_text(name: str) -> str:
+    """Return a file's or folder's name as text that every file can hold.
+
+    A name may be bytes that are no UTF-8: each of these is written like ``\\xe9``. Others stay as they are.
+
+    >>> as_text("caf\\udce9")
+    'caf\\\\xe9'
+    """
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:

@@ -1,13 +1,31 @@
 """What the zoo knows of one pretrained network: an `Entry` with the sources of its weights."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-__all__ = ["Entry", "HubSource", "PackageSource", "PathSource", "Source"]
+__all__ = ["Entry", "HubSource", "PackageSource", "PathSource", "Sha256", "Source"]
+
+
+def _repository(name: str) -> str:
+    if ".." in name or "--" in name or any(part[:1] in ".-" or part[-1:] in ".-" for part in name.split("/")):
+        raise ValueError("the Hub has no repository of such a name")
+    return name
+
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _inside(path: str) -> str:
+    """Refuse what would lead out of a folder that it is joined to, on any operating system."""
+    if re.search(r"^[/~]|\\|:|[\x00-\x1f]", path) or ".." in path.split("/"):
+        raise ValueError("must be a path inside the repository, with / and without ..")
+    return path
+
+
+Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 
 
 class _Frozen(BaseModel):
@@ -30,9 +48,9 @@ class HubSource(_Frozen):
     """
 
     kind: Literal["hub"] = "hub"
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
-    revision: str = "main"
-    file: str = "model.safetensors"
+    repo: Annotated[str, Field(pattern=r"^[\w-][\w.-]*/[\w-][\w.-]*$"), AfterValidator(_repository)]
+    revision: Inside = "main"
+    file: Inside = "model.safetensors"
     sha256: Sha256 | None = None
 
     def __str__(self) -> str:

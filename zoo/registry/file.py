@@ -21,16 +21,29 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = ("hub", "package", "path")
 
 
+#: Tags of mappings and lists that have none of their own; what others may make is never made.
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 @dataclass
 class _Marked:
     """A YAML document as plain Python values, with the line each place stands on."""
 
     lines: dict[Place, int] = field(default_factory=dict)
     faults: list[tuple[int, str]] = field(default_factory=list)
+    seen: set[int] = field(default_factory=set)
 
     def value(self, node: yaml.Node, place: Place, loader: Any) -> Any:
         """Return a node's value, noting the line of everything inside it."""
-        self.lines.setdefault(place, node.start_mark.line + 1)
+        line = node.start_mark.line + 1
+        self.lines.setdefault(place, line)
+        if not isinstance(node, yaml.ScalarNode):
+            if id(node) in self.seen:  # or a few lines could stand for thousands of millions of values
+                self.faults.append((line, "what is written here is used again by an alias (*)"))
+                return None
+            self.seen.add(id(node))
+            if node.tag not in _PLAIN:
+                self.faults.append((line, f"the tag {node.tag} has no meaning here"))
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place, loader)
         if isinstance(node, yaml.SequenceNode):
@@ -94,7 +107,12 @@ def _models(path: Path, marked: _Marked) -> list[Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise _error(path, [(line, f"not YAML: {error.problem}")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise _error(path, [(1, "not a registry: it is nested too deeply")]) from None
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ) as error:  # also a date such as 2026-99-99, and bytes that are no UTF-8
         raise _error(path, [(1, f"not YAML: {error}")]) from error
     if not isinstance(document, dict) or not isinstance(document.get("models"), list):
         raise _error(path, [(1, "the file must hold `models:` with a list of entries below it")])

@@ -7,7 +7,6 @@ imports torch; timm is imported only for names that no registry has.
 import difflib
 import importlib.metadata
 import importlib.resources
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -15,8 +14,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from zoo.cache.notes import recall, remember
 from zoo.errors import RegistryError, UnknownModelError
+from zoo.reading import read_json
 from zoo.registry.entry import Entry, HubSource, PathSource
 from zoo.registry.file import read_entries
 
@@ -34,9 +36,12 @@ class Registry:
     ----------
     entries : tuple of Entry
         In the order of the files, which is the order in which families are shown.
+    file : Path or None
+        The user's own file among those that it was read from; ``zoo.lock`` lies beside it.
     """
 
     entries: tuple[Entry, ...]
+    file: Path | None = None
 
     def names(self) -> tuple[str, ...]:
         """Return every name, in the order of `entries`."""
@@ -60,7 +65,7 @@ class Registry:
         merged = {entry.name: entry for entry in self.entries} | {
             entry.name: entry for entry in others.entries
         }
-        return Registry(tuple(merged.values()))
+        return Registry(tuple(merged.values()), others.file or self.file)
 
 
 def load_registry(extra: Path | None = None) -> Registry:
@@ -75,7 +80,8 @@ def load_registry(extra: Path | None = None) -> Registry:
     from_environment = os.environ.get("ZOO_REGISTRY")
     for path in (Path(from_environment) if from_environment else None, extra):
         if path is not None:
-            registry = registry.overlaid(_read(path.expanduser()))
+            path = path.expanduser()
+            registry = registry.overlaid(Registry(_read(path).entries, path))
     return registry
 
 
@@ -145,7 +151,13 @@ def _hub_entry(name: str) -> Entry:
             f"{name!r} is not the name of a Hub repository.",
             "Write it as hf-hub:owner/repo or hf-hub:owner/repo@revision.",
         )
-    return Entry(name=name, architecture=name, sources=_hub_files(repo, revision or "main"))
+    try:
+        return Entry(name=name, architecture=name, sources=_hub_files(repo, revision or "main"))
+    except ValidationError as error:
+        raise UnknownModelError(
+            f"{name!r} is not the name of a Hub repository: {error.errors()[0]['msg']}.",
+            "Write it as hf-hub:owner/repo or hf-hub:owner/repo@revision.",
+        ) from error
 
 
 def _hub_files(repo: str, revision: str) -> tuple[HubSource, HubSource]:
@@ -159,15 +171,15 @@ def _hub_files(repo: str, revision: str) -> tuple[HubSource, HubSource]:
 def _folder_entry(name: str, folder: Path) -> Entry:
     folder = folder.expanduser().absolute()
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        architecture = config["architecture"]
+        architecture = read_json(folder / "config.json")["architecture"]
+        entry = Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UnknownModelError(
             f"{name!r} is neither the name of a model nor a folder with one.",
             "A model folder holds config.json and model.safetensors, as RUN/model does; "
             "`zoo list` shows the names.",
         ) from error
-    return Entry(name=name, architecture=architecture, sources=(PathSource(file=folder),))
+    return entry
 
 
 def _remembered_timm_entry(name: str, registry: Registry) -> Entry:

@@ -4,14 +4,19 @@ This is the one place that builds a network from foreign weights. What it writes
 reads: ``timm.create_model("local-dir:FOLDER", pretrained=True)``.
 """
 
+import errno
 import json
+import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import WeightsError
+from zoo.reading import read_json
+from zoo.weights.digests import sha256_of
 from zoo.weights.keymaps import rename
 
 if TYPE_CHECKING:
@@ -47,20 +52,41 @@ def write_model_folder(
         If the file cannot be read, does not fit the network exactly, or holds NaN or infinities.
     """
     import torch
-    from timm.models import save_for_hf
 
     with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
         if config is not None:
-            model = _from_config(weights, config)
+            model = _from_config(weights, config, folder)
         else:
             model = _from_architecture(weights, architecture, keymap)
     _check_finite(model, weights)
     # What was loaded is now the model's own; in the configuration it would only be written out again.
     model.pretrained_cfg.pop("state_dict", None)
     described = {**_labels(model), "num_features": model.head_hidden_size, "stages": _stages(model), **notes}
-    save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    _save(model, folder, described)
     # safetensors writes files that only their owner can read, and caches are often shared.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
+    _note_digest(folder)
+
+
+def _note_digest(folder: Path) -> None:
+    """Write the digest of the weights into the configuration, so that later changes are noticed."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["file_sha256"] = sha256_of(folder / "model.safetensors")
+    path.write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _save(model: Any, folder: Path, described: dict[str, Any]) -> None:
+    from safetensors import SafetensorError
+    from timm.models import save_for_hf
+
+    try:
+        save_for_hf(model, str(folder), model_config=described, safe_serialization=True)
+    except SafetensorError as error:
+        # It has the system's error, of a full disk for instance, in its text only.
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> Any:
@@ -79,20 +105,54 @@ def _from_architecture(weights: Path, architecture: str, keymap: str | None) -> 
         raise _misfit(weights, architecture, error) from error
 
 
-def _from_config(weights: Path, config: Path) -> Any:
+def _from_config(weights: Path, config: Path, folder: Path) -> Any:
     import timm
 
-    architecture = json.loads(config.read_text(encoding="utf-8"))["architecture"]
-    _read(weights)
-    with TemporaryDirectory() as staging:
+    architecture = _architecture(config)
+    state = _read(weights)
+    with TemporaryDirectory(dir=folder) as staging:  # The system's own is often too small.
         # timm takes the two files from one folder; the pickle's name tells it which reader to use.
         shutil.copyfile(config, Path(staging, "config.json"))
         name = "model.safetensors" if weights.suffix == ".safetensors" else "pytorch_model.bin"
         shutil.copyfile(weights, Path(staging, name))
         try:
-            return timm.create_model(f"local-dir:{staging}", pretrained=True)
+            _check_size(staging, state, weights)
+            model: Any = timm.create_model(f"local-dir:{staging}", pretrained=True)
         except (RuntimeError, KeyError, ValueError) as error:
             raise _misfit(weights, architecture, error) from error
+        except (TypeError, AttributeError, AssertionError, IndexError) as error:
+            # timm uses what the file says as it is: a text for a number fails anywhere.
+            raise WeightsError(
+                f"timm cannot build what {config} describes ({_first_line(error)}).", _OTHER_WEIGHTS
+            ) from error
+    if model.num_classes != model.pretrained_cfg["num_classes"]:
+        # timm would leave the classifier as it was drawn at random.
+        raise WeightsError(
+            f"{config} names two numbers of classes, {model.num_classes} and "
+            f"{model.pretrained_cfg['num_classes']}.",
+            _OTHER_WEIGHTS,
+        )
+    return model
+
+
+def _check_size(folder: str, state: "dict[str, torch.Tensor]", weights: Path) -> None:
+    """Refuse a configuration of a network far larger than its weights, before memory is taken for it."""
+    import timm
+    import torch
+
+    with torch.device("meta"):
+        shapes = timm.create_model(f"local-dir:{folder}", pretrained=False).state_dict()
+    described = sum(tensor.numel() for tensor in shapes.values())
+    held = sum(tensor.numel() for tensor in state.values())
+    if described > 2 * held + 1_000_000:
+        raise ValueError(f"the configuration describes {described:,} numbers, the file holds {held:,}")
+
+
+def _architecture(config: Path) -> str:
+    try:
+        return str(read_json(config)["architecture"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{config} names no architecture ({error}).", _OTHER_WEIGHTS) from error
 
 
 def _read(weights: Path) -> "dict[str, torch.Tensor]":

@@ -1,30 +1,37 @@
 """Files from the Hugging Face Hub, checked against the digest the Hub itself states.
 
 The Hub's client checks the size of a download but not its hash, tries for half a minute where there is
-no network, and raises two dozen kinds of errors. This module tries once, checks the hash, and raises two:
-`Unavailable`, after which another source may be tried, and `WeightsError` for a file that is not what it
-should be.
+no network, and raises two dozen kinds of errors. This module tries once (and again where the Hub says when),
+checks the hash, and raises two: `Unavailable`, after which another source may be tried, and `WeightsError`
+for a file that is not what it should be.
 """
 
 import hashlib
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zoo.errors import WeightsError
 from zoo.weights.digests import remembered_sha256
 
-__all__ = ["HubFile", "Unavailable", "cached", "fetch"]
+__all__ = ["HubFile", "Unavailable", "cached", "fetch", "is_commit"]
 
 # Long enough for a slow line, short enough that a user without one is told while still looking.
 _TIMEOUT_SECONDS = 8.0
 
+# A Hub that is asked too often says when to come again; for longer than this nobody is kept waiting.
+_PATIENCE_SECONDS = 20
+_ATTEMPTS = 3
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+# Tags become names of files in the client's cache.
+_TAG = re.compile(r"[\w-][\w.-]{0,199}")
 
 _GO_ONLINE = (
     "go online (behind a mirror, set HF_ENDPOINT to its address), or fetch it once on another machine "
@@ -35,14 +42,21 @@ _GO_ONLINE = (
 class Unavailable(Exception):
     """A source that does not have the file here and now: why not, and what would help, as clauses.
 
-    `unreachable` if there was no connection at all, so that requesting another file is pointless.
+    `lacking` says what is missing, where that matters for what is tried next: ``connection`` if the Hub did
+    not answer at all, ``file`` or ``revision`` if the repository answered but has no such thing.
     """
 
-    def __init__(self, reason: str, remedy: str, *, unreachable: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        remedy: str,
+        *,
+        lacking: Literal["connection", "file", "revision"] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
-        self.unreachable = unreachable
+        self.lacking = lacking
 
 
 @dataclass(frozen=True)
@@ -69,10 +83,17 @@ def cached(repo: str, file: str, revision: str) -> HubFile | None:
     return HubFile(path, _verified(path, path.resolve().name), commit=path.parent.name)
 
 
-def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubFile:
+def is_commit(revision: str) -> bool:
+    """Return whether a revision is a commit, which never changes, rather than a branch or tag."""
+    return _GIT_SHA1.fullmatch(revision) is not None
+
+
+def fetch(repo: str, file: str, revision: str, *, offline: bool = False, update: bool = False) -> HubFile:
     """Return a verified file of a Hub repository, downloading it unless `offline`.
 
-    The client's ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` apply.
+    A file of a commit that the Hub client's cache has is not requested again. Of a branch it is, and what the
+    cache has counts only if the Hub cannot be reached; with `update`, not even then. The client's
+    ``HF_ENDPOINT``, ``HF_HUB_OFFLINE``, ``HF_HOME`` and ``HF_TOKEN`` apply.
 
     Raises
     ------
@@ -83,34 +104,65 @@ def fetch(repo: str, file: str, revision: str, *, offline: bool = False) -> HubF
     """
     from huggingface_hub import constants
 
-    if offline or constants.is_offline_mode():
+    offline = offline or constants.is_offline_mode()
+    if update and offline:
+        raise Unavailable("offline mode is on", "run the same command online", lacking="connection")
+    if offline or is_commit(revision):
         found = cached(repo, file, revision)
-        if found is None:
-            raise Unavailable(f"{repo} is not in the cache and offline mode is on", "run it once online")
-        return found
+        if found is not None:
+            return found
+        if offline:
+            raise Unavailable(
+                f"{repo} is not in the cache and offline mode is on",
+                "run it once online",
+                lacking="connection",
+            )
     try:
         return _download(repo, file, revision)
     except Unavailable as unavailable:
-        if unavailable.unreachable and (found := cached(repo, file, revision)):
+        if unavailable.lacking == "connection" and not update and (found := cached(repo, file, revision)):
             return found
         raise
 
 
 def _download(repo: str, file: str, revision: str) -> HubFile:
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import hf_hub_download, hf_hub_url
 
     # Asking for the file's metadata first costs one small request and fails at once where there is
     # no network; hf_hub_download alone would retry for half a minute.
     with _hub_errors(repo, file, revision):
-        stated = get_hf_file_metadata(hf_hub_url(repo, file, revision=revision), timeout=_TIMEOUT_SECONDS)
-        if stated.etag is None or stated.commit_hash is None:
-            raise Unavailable(f"{_host()} answered, but not as a Hub does", "check HF_ENDPOINT")
+        commit, tag = _stated(hf_hub_url(repo, file, revision=revision))
         # The first download of a branch leaves the note that lets `cached` find it by the branch's name.
         with _progress_on_terminals_only():
             path = Path(hf_hub_download(repo, file, revision=revision, etag_timeout=_TIMEOUT_SECONDS))
-    if stated.commit_hash not in path.parts:
+    if commit not in path.parts:
         raise Unavailable(f"{repo} was changed while it was downloaded", "run the same command again")
-    return HubFile(path, _verified(path, stated.etag), stated.commit_hash)
+    return HubFile(path, _verified(path, tag), commit)
+
+
+def _stated(url: str) -> tuple[str, str]:
+    """Ask the Hub for a file's commit and tag, again if it says when."""
+    from huggingface_hub import errors, get_hf_file_metadata
+
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            stated = get_hf_file_metadata(url, timeout=_TIMEOUT_SECONDS)
+            break
+        except errors.HfHubHTTPError as error:
+            seconds = _retry_after(error)
+            if seconds is None or seconds > _PATIENCE_SECONDS or attempt == _ATTEMPTS:
+                raise
+            time.sleep(seconds)
+    commit, tag = stated.commit_hash or "", stated.etag or ""
+    if not is_commit(commit) or not _TAG.fullmatch(tag):
+        raise Unavailable(f"{_host()} answered, but not as a Hub does", "check HF_ENDPOINT")
+    return commit, tag
+
+
+def _retry_after(error: Any) -> int | None:
+    """Return the seconds after which the Hub wants to be asked again, if it says so in seconds."""
+    text = "" if error.response is None else error.response.headers.get("Retry-After", "")
+    return int(text) if re.fullmatch(r"\d{1,9}", text.strip()) else None
 
 
 def _verified(path: Path, stated: str) -> str:
@@ -128,7 +180,7 @@ def _verified(path: Path, stated: str) -> str:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise WeightsError(
-            f"{path.name} was damaged during the download: its digest is {measured}, not {stated}.",
+            f"{path.name} was damaged on its way or on the disk: its digest is {measured}, not {stated}.",
             "The damaged file has been removed; run the same command again.",
         )
     return sha256
@@ -161,7 +213,8 @@ def _hub_errors(repo: str, file: str, revision: str) -> Iterator[None]:
 
     # The client's HTTP library has changed twice (requests, httpx, httpx2); this is its base of all errors.
     http_error: Any = errors.HfHubHTTPError.__mro__[1]
-    known = (OSError, http_error, errors.EntryNotFoundError, errors.HFValidationError)
+    # RuntimeError is what the client's library for Xet, the Hub's storage of large files, raises.
+    known = (OSError, ValueError, RuntimeError, http_error, errors.EntryNotFoundError)
     try:
         yield
     except known as error:
@@ -180,21 +233,32 @@ def _translate(error: Exception, repo: str, file: str, revision: str) -> Unavail
             "check the name; if it is private, run `hf auth login`",
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return Unavailable(f"{repo} has no revision {revision}", "name a branch, tag or commit that exists")
+        remedy = "name a branch, tag or commit that exists"
+        return Unavailable(f"{repo} has no revision {revision}", remedy, lacking="revision")
     if isinstance(error, errors.LocalEntryNotFoundError):
-        return Unavailable(f"{_host()} could not be reached", _GO_ONLINE, unreachable=True)
+        return Unavailable(f"{_host()} could not be reached", _GO_ONLINE, lacking="connection")
     if isinstance(error, errors.EntryNotFoundError):
-        return Unavailable(f"{repo} has no file {file} at {revision}", "name a file that it has")
+        remedy = "name a file that it has"
+        return Unavailable(f"{repo} has no file {file} at {revision}", remedy, lacking="file")
     if isinstance(error, errors.HFValidationError):
         return Unavailable(f"{repo} is not a repository's name", "write it as owner/name")
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code if error.response is not None else "no status"
-        return Unavailable(f"{_host()} answered with {status} for {repo}", "try again later")
+        seconds = _retry_after(error)
+        when = "later" if seconds is None else f"in {seconds} seconds, as it asks"
+        return Unavailable(f"{_host()} answered with {status} for {repo}", f"try again {when}")
     if isinstance(error, OSError) and error.errno is not None:
         return Unavailable(
             f"{file} could not be written ({error.strerror})", "free some disk space or set HF_HOME"
         )
-    return Unavailable(f"{_host()} could not be reached ({_short(error)})", _GO_ONLINE, unreachable=True)
+    if isinstance(error, RuntimeError):
+        return Unavailable(
+            f"{file} of {repo} could not be read from the Hub's storage, Xet ({_short(error)})",
+            "run the same command again, or with HF_HUB_DISABLE_XET=1, which downloads by plain HTTP",
+        )
+    if isinstance(error, ValueError):  # The client refuses a path that would leave its cache.
+        return Unavailable(f"{file!r} is not a file of {repo}: {_short(error)}", "correct its path")
+    return Unavailable(f"{_host()} could not be reached ({_short(error)})", _GO_ONLINE, lacking="connection")
 
 
 def _short(error: Exception) -> str:

@@ -28,6 +28,7 @@ _LEVELS, _STEP = 6, 1.25  # scales at which they are found
 _CELLS = 8
 #: Least difference of brightness of a corner: low, for radiographs and textures have soft ones.
 _FAST = 5
+_EDGE = 31  # pixels at the edges in which OpenCV looks for none: its default
 
 #: What kept keypoints depend on besides the image, for cache keys. Raise the number when the code changes.
 METHOD = (
@@ -92,6 +93,8 @@ def describe(image: Image.Image) -> Keypoints:
     """
     whole = image.convert("L")
     picture, kept = _scaled(whole, _SEARCHED), _scaled(whole, SIDE)
+    if min(picture.shape) <= 2 * _EDGE:  # too thin for any; OpenCV fails where a side shrinks to nothing
+        return _without_keypoints(kept)
     # An object of its own: they are not meant to be shared between threads.
     orb = cv2.ORB.create(_FOUND, _STEP, _LEVELS, fastThreshold=_FAST)
     points, plain = _described(orb, picture, _spread(orb.detect(picture, None), picture.shape))
@@ -103,10 +106,14 @@ def describe(image: Image.Image) -> Keypoints:
     ]
     same, mirrored = _described(orb, np.ascontiguousarray(picture[:, ::-1]), mirrored_points)
     if len(same) != len(mirrored_points) or not points:
-        empty = np.empty((0, 32), np.uint8)
-        return Keypoints(kept, np.empty((0, 2), np.float32), empty, empty, _is_drawing(kept))
+        return _without_keypoints(kept)
     scale = np.array([kept.shape[1] / picture.shape[1], kept.shape[0] / picture.shape[0]], np.float32)
     return Keypoints(kept, (_places(points) + 0.5) * scale - 0.5, plain, mirrored, _is_drawing(kept))
+
+
+def _without_keypoints(grey: NDArray[np.uint8]) -> Keypoints:
+    empty = np.empty((0, 32), np.uint8)
+    return Keypoints(grey, np.empty((0, 2), np.float32), empty, empty, _is_drawing(grey))
 
 
 def reduction(width: int, height: int) -> int:

@@ -133,7 +133,7 @@ def test_a_learning_rate_of_a_hidden_layer_far_outside(lr, words, make_context):
     ("architecture", "strategy"),
     [
         ("test_resnet", "last-layers"),
-        ("test_efficientnet", "last-layers"),
+        pytest.param("test_efficientnet", "last-layers", marks=pytest.mark.slow),
         pytest.param("test_resnet", "full", marks=pytest.mark.slow),
         pytest.param("test_convnext", "last-layers", marks=pytest.mark.slow),
         pytest.param("test_convnext", "full", marks=pytest.mark.slow),

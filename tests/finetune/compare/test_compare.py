@@ -31,19 +31,6 @@ def compare(data, *, methods=("majority", "raw", "raw-knn", "knn", "svm", "probe
     return compare_request(Request(str(data), **made), methods, repeats=repeats, **more)
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
 # Baselines as strategies
 
 
@@ -58,9 +45,6 @@ def test_a_baseline_leaves_an_ordinary_run_that_predicts(name, photos, here, cap
     predictor = finetune.load(here / "run")
     assert predictor.predict(sorted((photos / "flower").iterdir())) == ["flower"] * 12
     assert main(["predict", "run", str(photos / "china")]) == 0
-    assert main(["--strategy", name, "--data", str(photos), "--out", "again"]) == 0
-    again = Run.load(here / "again")
-    assert {**again.without_times(), "command": ""} == {**run.without_times(), "command": ""}
 
 
 def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
@@ -80,25 +64,18 @@ def test_knn_is_kept_as_arrays_and_its_curve_drawn(photos, here):
     assert page.count('class="mark') >= 8
 
 
-def test_timm_gives_the_svms_logits_without_us(photos, here):
+def test_timm_gives_the_svms_logits(photos, here):
+    import timm
+    import torch
+
     run = finetune.fit(data=photos, strategy="svm", out=here / "run")
     paths = sorted((photos / "china").iterdir())[:3]
-    code = f"""
-import json, timm, torch
-from PIL import Image
-model = timm.create_model("local-dir:{run.path / "model"}", pretrained=True).eval()
-config = timm.data.resolve_data_config(model.pretrained_cfg)
-transform = timm.data.create_transform(**config, is_training=False)
-with torch.inference_mode():
-    batch = torch.stack([transform(Image.open(path)) for path in {[str(p) for p in paths]}])
-    print(json.dumps(model(batch).tolist()))
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
-    )
-    np.testing.assert_allclose(
-        finetune.load(run.path).decision_function(paths), json.loads(done.stdout), atol=1e-4
-    )
+    model = timm.create_model(f"local-dir:{run.path / 'model'}", pretrained=True).eval()
+    config = timm.data.resolve_data_config(model.pretrained_cfg)
+    transform = timm.data.create_transform(**config, is_training=False)
+    with torch.inference_mode():
+        theirs = model(torch.stack([transform(Image.open(path)) for path in paths])).numpy()
+    np.testing.assert_allclose(finetune.load(run.path).decision_function(paths), theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +113,7 @@ def test_json_table_and_files(photos, here, capsys):
     assert main(command) == 0
     found = json.loads(capsys.readouterr().out)
     names = [row["name"] for row in found["methods"]]
-    assert sorted(names) == ["knn", "majority", "probe", "raw", "raw-knn", "svm"]
+    assert sorted(names) == ["kernel", "knn", "majority", "probe", "raw", "raw-knn", "svm"]
     accuracies = [row["test"]["accuracy"] for row in found["methods"]]
     assert accuracies == sorted(accuracies, reverse=True)
     for row in found["methods"]:
@@ -151,7 +128,7 @@ def test_json_table_and_files(photos, here, capsys):
         } <= row.keys()
         assert len(row["correct"]) == found["n_test"] == 4
         assert len(row["folds"]["accuracies"]) == 3
-    assert len(found["pairs"]) == 15
+    assert len(found["pairs"]) == 21
     assert found["verdict"]
     assert found["advice"]
     with open("t.csv", newline="") as file:
@@ -337,6 +314,7 @@ def test_one_network_that_cannot_be_had_does_not_stop_the_other(photos, here, ca
 # Real photographs
 
 
+@pytest.mark.slow
 @needs_photographs
 def test_ants_and_bees_cannot_be_ranked_by_two_images(here):
     found = compare(SHARED / "ants-bees", methods=["knn", "svm", "probe", "majority"], repeats=1, out="out")

@@ -8,10 +8,11 @@ import pytest
 from samples import clouds
 from scipy import stats
 
-from finetune.compare.advice import Likeness, advice, likeness, rule
+from finetune.compare.advice import advice
 from finetune.compare.record import FoldScores, MethodResult
 from finetune.compare.verdict import labels, like_best, pairs, ranked, verdict
 from finetune.evaluation import evaluate
+from finetune.likeness import Likeness, likeness, rule
 
 LIKE, UNLIKE = Likeness(0.95, 0.55), Likeness(0.82, 0.74)
 
@@ -121,14 +122,14 @@ def quick(name, correct):
 
 
 def test_equal_methods_are_rarely_called_different():
-    """1,000 tables of four equally good methods on 50 to 500 images: some are told apart in at most 5%."""
+    """300 tables of four equally good methods on 50 to 500 images: some are told apart in at most 5%."""
     rng = np.random.default_rng(0)
     alarms = 0
-    for n in rng.integers(50, 501, 1000):
+    for n in rng.integers(50, 501, 300):
         hard = rng.random(n)
         table = ranked([quick(name, rng.random(n) > 0.4 * hard) for name in ("knn", "svm", "probe", "raw")])
         alarms += any(pair.different for pair in pairs(table))
-    assert alarms <= stats.binom.ppf(0.99, 1000, 0.05)
+    assert alarms <= stats.binom.ppf(0.99, 300, 0.05)
 
 
 def test_images_of_one_thing_count_once():

@@ -14,7 +14,10 @@ import zoo
 from finetune.evaluation import Unfamiliar, fit_prediction_sets, measure_shift
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the data folder ../shared/data is not here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the data folder ../shared/data is not here"),
+]
 
 
 def _features(paths):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sample_run import CLASSES, make_run, predictions
 
+from finetune.data.notices import Notice
 from finetune.evaluation import Contradiction, Shift
 from finetune.evaluation.metrics import SubsetAccuracy, evaluate
 from finetune.report import write_report
@@ -19,7 +20,7 @@ from finetune.report.curves import curve, lr_trials, training_curves
 from finetune.report.sections import Section, Table, leaderboard
 from finetune.report.summary import next_steps, trust_points
 from finetune.report.thumbnails import thumbnail
-from finetune.runs import DataCopies, DataNotice, Prediction, write_predictions
+from finetune.runs import DataCopies, Prediction, write_predictions
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "col"}
 
@@ -116,10 +117,10 @@ def test_gone_images_do_no_harm(folder):
 
 
 NOTICES = [
-    DataNotice(kind="dark", count=9, examples=[f"{i}.png" for i in range(9)], message="9 images are dark."),
-    DataNotice(kind="splits", count=1, examples=["a <b>folder</b>"], message="<i>One</i> folder & more."),
-    DataNotice(kind="label conflict", count=1, examples=["8.png = 9.png"], message="A pair has two labels."),
-    DataNotice(kind="masks", count=2, examples=["gone.png", "x" * 999], message="2 images are masks."),
+    Notice(kind="dark", count=9, examples=tuple(f"{i}.png" for i in range(9)), message="9 images are dark."),
+    Notice(kind="splits", count=1, examples=("a <b>folder</b>",), message="<i>One</i> folder & more."),
+    Notice(kind="label conflict", count=1, examples=("8.png = 9.png",), message="A pair has two labels."),
+    Notice(kind="masks", count=2, examples=("gone.png", "x" * 999), message="2 images are masks."),
 ]
 
 

@@ -23,17 +23,6 @@ def timeless(run):
     return [replace(t, seconds=0.0) for t in read_trials(run)]
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def test_the_command_leaves_an_ordinary_run(photos, here, capsys):
     flags = ["--trials", "6", "--over", "lr", "l2", "--out", "run", *as_words(SMALL)]
     assert main(["search", "--data", str(photos), *flags]) == 0

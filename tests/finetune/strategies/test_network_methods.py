@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from networks import Zoo, held, labelled, task, tensors
+from networks import held, labelled, task, tensors
 from photos import crops
 from PIL import Image
 
@@ -29,13 +29,13 @@ SHORT = {"epochs": 2, "lr": 1e-3, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet")
+def backbone(small_networks):
+    return small_networks("test_resnet")
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos", n=8)
+def photos(few_photos):
+    return few_photos
 
 
 def fit(name, backbone, photos, **more):

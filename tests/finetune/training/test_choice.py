@@ -115,9 +115,9 @@ def test_if_all_diverged_the_lowest_is_named(tried):
 
 
 def test_few_images_are_judged_on_as_many_folds_as_it_takes():
-    assert len(choice._judging(folds(np.arange(60) % 2, 5))) == 5
-    assert len(choice._judging(folds(LABELS, 5))) == 3
-    assert len(choice._judging(folds(np.arange(1000) % 2, 5))) == 1
+    assert len(choice.judging_folds(folds(np.arange(60) % 2, 5))) == 5
+    assert len(choice.judging_folds(folds(LABELS, 5))) == 3
+    assert len(choice.judging_folds(folds(np.arange(1000) % 2, 5))) == 1
 
 
 def test_a_training_far_behind_is_pruned(tried):

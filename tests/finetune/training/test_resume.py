@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from networks import DESCENT, Zoo, small_job, small_network, task, with_
+from networks import DESCENT, small_job, small_network, task, with_
 from photos import crops
 
 from finetune.errors import RunError
@@ -106,8 +106,8 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet")
+def backbone(small_networks):
+    return small_networks("test_resnet")
 
 
 METHODS = {

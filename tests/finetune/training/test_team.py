@@ -9,7 +9,6 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from networks import Zoo
 from photos import crops
 from safetensors.numpy import load_file
 
@@ -89,11 +88,10 @@ needs_accelerate = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory):
+def settings(small_networks, few_photos):
     """Everything but the strategy's own options, for the same training alone and together."""
-    model = Zoo(tmp_path_factory.mktemp("networks"))("test_resnet").folder
-    photos = crops(tmp_path_factory.mktemp("data") / "photos", n=8)
-    return ["--data", photos, "--model", f"local-dir:{model}", "--engine", "torch", "--json"]
+    model = small_networks("test_resnet").folder
+    return ["--data", few_photos, "--model", f"local-dir:{model}", "--engine", "torch", "--json"]
 
 
 def free_port():

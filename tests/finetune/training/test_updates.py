@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import DESCENT as PLAIN
-from networks import Zoo, with_
+from networks import with_
 from torch import nn
 
 from finetune.errors import TrainingError
@@ -184,9 +184,9 @@ def test_decay_shrinks_weights_and_leaves_biases_alone(optimizer):
         torch.testing.assert_close(after[name].detach(), factor * value)
 
 
-def test_earlier_stages_go_shorter_ways(tmp_path):
+def test_earlier_stages_go_shorter_ways(small_networks):
     """Under Adam's first update every parameter moves by its own rate, whatever its gradient."""
-    net = build(Zoo(tmp_path)("test_resnet"), CLASSES, 0)
+    net = build(small_networks("test_resnet"), CLASSES, 0)
     parts.freeze_all_but(net, parts.everything(net), "frozen")
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
     options = with_(DESCENT, lr=1e-3, opt="adamw", layer_decay=0.5)
@@ -397,8 +397,8 @@ def test_rows_start_with_different_views_and_see_all():
     assert (source.batch(np.arange(5), None) == 0).all()
 
 
-def test_depthwise_convolutions_stay_fp32_under_autocast(tmp_path, monkeypatch):
-    net = build(Zoo(tmp_path)("test_efficientnet"), 2, 0)
+def test_depthwise_convolutions_stay_fp32_under_autocast(small_networks, monkeypatch):
+    net = build(small_networks("test_efficientnet"), 2, 0)
     seen, x = set(), torch.randn(2, 3, 64, 64)
 
     def computes(self, given, weight, bias):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from networks import Zoo, labelled
+from networks import labelled
 from photos import crops
 from PIL import Image
 
@@ -30,8 +30,8 @@ def preprocess(backbone):
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return Zoo(tmp_path_factory.mktemp("networks"))("test_resnet")
+def backbone(small_networks):
+    return small_networks("test_resnet")
 
 
 def source(photos, preprocess, level="light", seed=0, limit=10**9):

@@ -39,7 +39,9 @@ def by_timm(backbone, pixels):
         return backbone.module(torch.stack([transform(Image.fromarray(p)) for p in pixels])).numpy()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=pytest.mark.slow if name != "openvino" else []) for name in ENGINES]
+)
 def test_every_engine_gives_timms_features(backbone, expected, engine):
     available(engine)
     got = build(backbone, engine)(photographs(backbone.preprocess))

@@ -53,7 +53,7 @@ def test_only_what_can_be_folded_is():
     [
         ("test_resnet", 15),
         ("test_efficientnet", 13),
-        ("test_convnext", 0),
+        pytest.param("test_convnext", 0, marks=pytest.mark.slow),
         pytest.param("mobilenetv3_small_050", 34, marks=pytest.mark.slow),
     ],
 )

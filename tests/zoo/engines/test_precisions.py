@@ -55,7 +55,9 @@ def test_a_network_that_needs_early_stages_in_float32_is_close(backbone, engine)
 
 @needs_bf16
 @pytest.mark.parametrize("cut", [1, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (0, 3))])
-@pytest.mark.parametrize("engine", WITH_BF16)
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=pytest.mark.slow if name != "torch" else []) for name in WITH_BF16]
+)
 def test_features_do_not_depend_on_what_else_is_read(tiny, engine, cut, monkeypatch):
     """Wherever the network is divided, between the taps or before them."""
     monkeypatch.setattr(f"zoo.engines.{engine}_engine.least_cut", lambda *_: cut)

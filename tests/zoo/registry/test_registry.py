@@ -63,7 +63,6 @@ def test_entry_is_complete(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_entry_agrees_with_timm(entry: Entry) -> None:
     import timm
-    import torch
 
     config = timm.get_pretrained_cfg(entry.architecture)
     assert config is not None
@@ -71,13 +70,27 @@ def test_entry_agrees_with_timm(entry: Entry) -> None:
     assert config.input_size == (3, entry.input_size, entry.input_size)
     hub = [source for source in entry.sources if isinstance(source, HubSource)]
     assert [source.repo for source in hub] == [f"timm/{entry.architecture}"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        # Five of them quickly, all of them slowly.
+        pytest.param(entry, id=entry.name, marks=[] if place % 15 == 0 else pytest.mark.slow)
+        for place, entry in enumerate(ENTRIES)
+    ],
+)
+def test_entry_describes_the_network(entry: Entry) -> None:
+    import timm
+    import torch
+
     # On the meta device nothing is computed or stored: seventy networks cost seconds.
     with torch.device("meta"):
         model = timm.create_model(entry.architecture, pretrained=False).eval()
         parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
         assert entry.parameters == pytest.approx(parameters, abs=0.006)
         model.reset_classifier(0)
-        features = model(torch.zeros(1, *config.input_size))
+        features = model(torch.zeros(1, 3, entry.input_size, entry.input_size))
     assert features.shape == (1, entry.num_features)
     assert model.head_hidden_size == entry.num_features
 

@@ -4,44 +4,27 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from hub_server import COMMIT, Hub, serve
 from safetensors.torch import load_file, save_file
 
-from zoo.cache.folders import cache_folder
-from zoo.errors import WeightsError
+from zoo.cache.folders import SUBFOLDER, cache_folder
+from zoo.errors import UnknownModelError, WeightsError
 from zoo.registry.entry import Entry, HubSource, PackageSource, PathSource
 from zoo.registry.registry import load_registry, resolve
 from zoo.weights.keymaps import efficientnet_lite_pytorch, rename
-from zoo.weights.ready import ReadyModel, available, locate, ready
+from zoo.weights.locate import PullOptions, available, locate
+from zoo.weights.ready import ReadyModel, ready
 
 LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-REPO = "timm/tf_efficientnet_lite0.in1k"
-ON_HUB = Entry(
-    name="lite0_from_hub", architecture="tf_efficientnet_lite0.in1k", sources=(HubSource(repo=REPO),)
-)
 
 
 def package_source(name: str) -> PackageSource:
     source = load_registry().get(name).sources[0]
     assert isinstance(source, PackageSource)
     return source
-
-
-@pytest.fixture(scope="session")
-def lite0(shared_cache: Path) -> ReadyModel:
-    return ready(resolve("efficientnet_lite0"))
-
-
-@pytest.fixture(scope="session")
-def lite0_file(lite0: ReadyModel) -> Path:
-    """Real ImageNet weights, in the form and under the names that the Hub has them."""
-    return lite0.folder / "model.safetensors"
 
 
 @pytest.fixture(scope="session")
@@ -70,22 +53,6 @@ class Dangerous:
 
     def __reduce__(self) -> tuple[object, ...]:
         return (os.mkdir, (str(self.marker),))
-
-
-@pytest.fixture
-def hub(lite0_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The real Hub client, whose Hub is on this machine and whose cache is empty."""
-    from huggingface_hub import constants
-
-    served = Hub()
-    served.add(REPO, "model.safetensors", lite0_file.read_bytes())
-    with serve(served):
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        yield served
 
 
 def make(architecture: str, *sources: HubSource | PackageSource | PathSource) -> Entry:
@@ -290,153 +257,79 @@ def test_a_folder_that_timm_saved_is_made_ready(tmp_path: Path) -> None:
         assert torch.equal(again.state_dict()[name], tensor)
 
 
-# The Hub
+def test_a_changed_description_of_the_same_weights_is_made_ready_anew(tmp_path: Path) -> None:
+    import timm
+
+    model = timm.create_model("test_efficientnet", num_classes=3)
+    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=True)
+    first = ready(resolve(f"local-dir:{tmp_path}"))
+    file = tmp_path / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config["pretrained_cfg"]["input_size"] = [3, 96, 96]
+    file.write_text(json.dumps(config), encoding="utf-8")
+    second = ready(resolve(f"local-dir:{tmp_path}"))
+    assert second.sha256 == first.sha256
+    assert second.config["pretrained_cfg"]["input_size"] == [3, 96, 96]
+    assert ready(resolve(f"local-dir:{tmp_path}")).folder == second.folder != first.folder
 
 
-def test_the_hub_gives_real_weights(hub: Hub, lite0: ReadyModel, empty_cache: Path) -> None:
-    assert not available(ON_HUB)
-    model = ready(ON_HUB)
-    assert model.sha256 == hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest()
-    assert model.config["source"] == f"hub: {REPO}@main/model.safetensors"
-    assert (model.folder / "model.safetensors").read_bytes() == (
-        lite0.folder / "model.safetensors"
-    ).read_bytes()
-    asked = list(hub.requests)
-    assert available(ON_HUB)
-    assert ready(ON_HUB) == model
-    assert ready(ON_HUB, offline=True) == model
-    assert hub.requests == asked  # What was readied once is not asked for again.
-
-
-def test_the_hub_clients_cache_is_enough_offline(
-    hub: Hub, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_folder_of_the_cache_that_was_changed_is_made_again(
+    tiny_files: dict[str, bytes], tmp_path: Path, empty_cache: Path
 ) -> None:
-    first = locate(ON_HUB)
-    asked = list(hub.requests)
-    assert available(ON_HUB)
-    assert locate(ON_HUB, offline=True) == first
-    assert hub.requests == asked
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert locate(ON_HUB) == first
-    assert hub.requests == asked
-
-
-def test_a_damaged_download_is_refused_and_removed(hub: Hub, empty_cache: Path) -> None:
-    hub.damaged.add((REPO, "model.safetensors"))
-    with pytest.raises(WeightsError, match="damaged during the download"):
-        ready(ON_HUB)
-    assert not available(ON_HUB)
-    hub.damaged.clear()
-    assert ready(ON_HUB).sha256 == hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest()
-
-
-def test_a_pinned_digest_is_stronger_than_the_hubs_word(hub: Hub, empty_cache: Path) -> None:
-    entry = make("tf_efficientnet_lite0.in1k", HubSource(repo=REPO, sha256="0" * 64))
-    with pytest.raises(WeightsError, match="is not the file that the registry describes"):
-        ready(entry)
-
-
-def test_a_commit_can_be_named(hub: Hub, empty_cache: Path) -> None:
-    found = locate(make("tf_efficientnet_lite0.in1k", HubSource(repo=REPO, revision=COMMIT)))
-    assert COMMIT in str(found.path)
+    for name, content in tiny_files.items():
+        (tmp_path / name).write_bytes(content)
+    entry = resolve(f"local-dir:{tmp_path}")
+    weights = ready(entry).folder / "model.safetensors"
+    meant = weights.read_bytes()
+    weights.write_bytes(meant[:-1] + bytes([meant[-1] ^ 1]))
+    assert (ready(entry).folder / "model.safetensors").read_bytes() == meant
 
 
 @pytest.mark.parametrize(
-    ("source", "reason", "remedy"),
+    "config",
     [
-        (HubSource(repo="nobody/nothing"), "has no repository nobody/nothing", "hf auth login"),
-        (HubSource(repo="me/gated"), "me/gated is gated", "hf auth login"),
-        (HubSource(repo=REPO, revision="v9"), "has no revision v9", "exists"),
-        (HubSource(repo=REPO, file="other.safetensors"), "has no file other.safetensors", "it has"),
+        "not JSON",
+        "[1, 2]",
+        "[" * 100_000,
+        "{}",
+        '{"architecture": 5}',
+        '{"architecture": "../../../tmp/x"}',
+        '{"architecture": "no_such_network"}',
+        '{"architecture": "test_efficientnet", "model_args": "x"}',
+        '{"architecture": "test_efficientnet", "pretrained_cfg": "x"}',
+        '{"architecture": "test_efficientnet", "pretrained_cfg": {}, "model_args": {"num_classes": -3}}',
+        '{"architecture": "test_efficientnet", "pretrained_cfg": {"num_classes": 4}, "num_classes": 3, '
+        '"model_args": {"num_classes": 5}}',
+        '{"architecture": "test_efficientnet", "pretrained_cfg": {}, "num_classes": 900000000, '
+        '"model_args": {"num_classes": 900000000}}',
+        '{"architecture": "test_efficientnet", "pretrained_cfg": {"file": "/etc/passwd"}, '
+        '"model_args": {"pretrained": false, "pretrained_cfg": {"url": "http://127.0.0.1:9/"}}}',
+        '{"architecture": "resnet18", "pretrained_cfg": {}}',
     ],
 )
-def test_what_the_hub_lacks_is_told(
-    source: HubSource, reason: str, remedy: str, hub: Hub, empty_cache: Path
+def test_a_folder_whose_configuration_is_wrong_or_hostile_is_refused(
+    config: str, tiny_files: dict[str, bytes], tmp_path: Path, empty_cache: Path
 ) -> None:
-    hub.gated.add("me/gated")
-    with pytest.raises(WeightsError) as caught:
-        locate(make("tf_efficientnet_lite0.in1k", source))
-    assert reason in caught.value.problem
-    assert remedy in caught.value.next_step
-    assert hub.gets() == []
+    (tmp_path / "model.safetensors").write_bytes(tiny_files["model.safetensors"])
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    with pytest.raises((WeightsError, UnknownModelError)):
+        ready(resolve(f"local-dir:{tmp_path}"))
+    made = [path for path in (empty_cache / SUBFOLDER).rglob("model.safetensors")]
+    assert made == []
 
 
-def test_an_unreachable_hub_is_told_within_seconds(
-    tmp_path: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_safe_mode_opens_no_pickle_that_nobody_vouches_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from huggingface_hub import constants
-
-    nobody_there = "http://127.0.0.1:9"
-    monkeypatch.setattr(constants, "ENDPOINT", nobody_there)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", nobody_there + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    start = time.perf_counter()
-    with pytest.raises(WeightsError) as caught:
-        ready(resolve("hf-hub:me/flowers"))
-    assert time.perf_counter() - start < 5
-    assert f"{nobody_there} could not be reached" in caught.value.problem
-    assert "HF_ENDPOINT" in caught.value.next_step
-
-
-def test_any_repository_can_be_named(hub: Hub, empty_cache: Path, tmp_path: Path) -> None:
-    """Its own config.json says what it is: here a network with other classes than ImageNet's."""
-    import timm
-
-    model = timm.create_model("mobilenetv3_small_050", num_classes=3)
-    described = {"label_names": ["ant", "bee", "wasp"]}
-    timm.models.save_for_hf(model, str(tmp_path), model_config=described, safe_serialization=True)
-    for name in ("config.json", "model.safetensors"):
-        hub.add("me/insects", name, (tmp_path / name).read_bytes())
-    made = ready(resolve("hf-hub:me/insects"))
-    assert made.folder.name.startswith("mobilenetv3_small_050-")
-    assert (made.config["num_classes"], made.config["label_names"]) == (3, ["ant", "bee", "wasp"])
-    asked = list(hub.requests)
-    assert ready(resolve("hf-hub:me/insects")) == made
-    assert hub.requests == asked
-
-
-def test_a_repository_with_only_a_pickle_is_read_with_care(
-    hub: Hub, empty_cache: Path, tmp_path: Path
-) -> None:
-    import timm
-
-    model = timm.create_model("mobilenetv3_small_050", num_classes=3)
-    timm.models.save_for_hf(model, str(tmp_path), safe_serialization=False)
-    for name in ("config.json", "pytorch_model.bin"):
-        hub.add("me/old", name, (tmp_path / name).read_bytes())
-    assert ready(resolve("hf-hub:me/old")).config["num_classes"] == 3
-
-
-def test_pull_as_a_user_types_it(hub: Hub, tmp_path: Path) -> None:
-    """The command itself, with nothing but the Hub's address in the environment."""
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(tmp_path / "home"),
-        "ZOO_CACHE": str(tmp_path / "cache"),
-    }
-    command = [sys.executable, "-c", "import sys; from zoo.cli.app import main; sys.exit(main())"]
-
-    def zoo(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
-
-    pulled = zoo("pull", f"hf-hub:{REPO}")
-    assert pulled.returncode == 2  # The repository has no config.json here, so nobody knows what it is.
-    assert "has no file config.json" in pulled.stderr
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(
-        "models:\n"
-        "  - name: mine\n"
-        "    architecture: tf_efficientnet_lite0.in1k\n"
-        f"    sources: [hub: {{repo: {REPO}}}]\n",
-        encoding="utf-8",
-    )
-    pulled = zoo("pull", "mine", "--registry", str(mine))
-    assert pulled.returncode == 0, pulled.stderr
-    assert hashlib.sha256(hub.files[REPO, "model.safetensors"]).hexdigest() in pulled.stdout
-    listed = zoo("list", "--offline", "--json", "--registry", str(mine))
-    assert {entry["name"] for entry in json.loads(listed.stdout)} == {*LITE, "mine"}
+    path = tmp_path / "w.pth"
+    path.write_text("never opened", encoding="utf-8")
+    entry = make("tf_efficientnet_lite0.in1k", PathSource(file=path))
+    with pytest.raises(WeightsError, match=r"pickle .* which safe mode refuses"):
+        locate(entry, PullOptions(safe=True))
+    monkeypatch.setenv("ZOO_SAFE", "1")
+    with pytest.raises(WeightsError, match=r"pickle .* which safe mode refuses"):
+        ready(entry)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = make("tf_efficientnet_lite0.in1k", PathSource(file=path, sha256=sha256))
+    assert locate(known).sha256 == sha256
+    assert locate(resolve("efficientnet_lite0")).sha256 == package_source("efficientnet_lite0").sha256

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoo.features.fill import Extraction
 from zoo.features.spaces import BackboneSpace
+from zoo.images.scan import as_text
 from zoo.images.split_names import split_of
 
 __all__ = ["Table", "labels_by_folder"]
@@ -48,7 +49,7 @@ class Table:
         y, classes = labels_by_folder(extraction.paths, root)
         widths = [width for _, width in space.blocks]
         names = tuple(space.taps) if len(widths) > 1 else ("X",)
-        paths = [path.relative_to(root).as_posix() for path in extraction.paths]
+        paths = [as_text(path.relative_to(root).as_posix()) for path in extraction.paths]
         about = json.dumps({"name": model, **space.identity}, sort_keys=True)
         return cls(dict(zip(names, widths, strict=True)), paths, y, classes, about, extraction)
 
@@ -73,7 +74,7 @@ def labels_by_folder(paths: list[Path], root: Path) -> tuple[NDArray[np.int64], 
     The first-level folders of `root` are the classes; where these are ``train``, ``val`` and the like, the
     second-level ones are. -1 is an image in no class folder.
     """
-    places = [path.relative_to(root).parts[:-1] for path in paths]
+    places = [tuple(map(as_text, path.relative_to(root).parts[:-1])) for path in paths]
     parted = all(place[:1] and split_of(place[0]) for place in places)
     names = [place[1:2] if parted else place[:1] for place in places]
     classes = list(dict.fromkeys(name[0] for name in names if name))

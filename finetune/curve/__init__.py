@@ -1,0 +1,1 @@
+"""Would more labelled images help: accuracy over the number of training images, and beyond it."""

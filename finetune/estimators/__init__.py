@@ -1,0 +1,1 @@
+"""Our classifiers as scikit-learn estimators."""

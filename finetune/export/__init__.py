@@ -1,0 +1,1 @@
+"""A run's classifier for others."""
