@@ -109,15 +109,17 @@ def leaderboard(
 def tried(board: Leaderboard) -> Section:
     """Return all that ``finetune auto`` tried, the chosen one first."""
     rows = [
-        (row.name, row.accuracy, *row.ci95, f"{row.log_loss:.3f}", f"{row.n_images:,}", f"{row.seconds:.1f}")
-        + (f"{row.milliseconds:.0f}", row.reason or _STATUS.get(row.status, row.status))
+        (
+            *(row.name, row.accuracy, *row.ci95, f"{row.log_loss:.3f}", f"{row.n_images:,}"),
+            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", row.reason or _STATUS[row.status]),
+        )
         for row in board.rows
     ]
     lo, hi = board.ci95
     text = [
         board.verdict,
-        f"Corrected for the choice: {board.accuracy:.1%} ({lo:.1%} to {hi:.1%}), {board.judged_on} on training "
-        "images. The accuracies below are not corrected.",
+        f"Corrected for the choice: {board.accuracy:.1%} ({lo:.1%} to {hi:.1%}), by {board.judged_on} on "
+        "training images. The accuracies below are not corrected.",
         *(f"Not tried: {skipped.name}: {skipped.reason}" for skipped in board.not_tried),
     ]
     best = [i for i, row in enumerate(board.rows) if row.status in ("chosen", "alike")]
