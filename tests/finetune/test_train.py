@@ -24,6 +24,8 @@ def test_a_run_holds_everything(photos, here):
     run = finetune.fit(data=photos, seed=0)
     assert run.path == Path("runs/photos-probe-001")
     assert contents(run.path) == [
+        "feature_map.jpg",
+        "feature_map.json",
         "metrics.jsonl",
         "model/README.md",
         "model/config.json",
