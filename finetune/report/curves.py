@@ -9,7 +9,7 @@ from typing import Any
 
 from finetune.report.charts import Axis, Mark, Point, Series, chart
 
-__all__ = ["Curve", "curve", "lr_trials", "training_curves"]
+__all__ = ["Curve", "curve", "lr_trials", "trained_on_all", "training_curves"]
 
 _NAMES = {"l2": "L2 regularisation", "c": "C", "k": "number of neighbours k", "epochs": "epochs of training"}
 
@@ -169,6 +169,11 @@ def training_curves(choice: Mapping[str, Any], metrics: Sequence[Row]) -> list[s
             title = f"{words.capitalize()} in each epoch"
             drawn.append(chart([Series(points)], Axis("epoch"), Axis(words, log=key != "lr"), title))
     return drawn
+
+
+def trained_on_all(metrics: Sequence[Row]) -> bool:
+    """Return whether there was a training on all training images."""
+    return any("epoch" in line for line in metrics)
 
 
 def _over(rows: Sequence[Row], x: str, y: str, mark: Mark = "dot") -> list[Point]:

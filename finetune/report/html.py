@@ -11,7 +11,7 @@ from finetune.errors import RunError
 from finetune.report import classes
 from finetune.report.calibration import calibration_curve
 from finetune.report.charts import Axis, Bar, bar_chart
-from finetune.report.curves import curve, lr_trials, training_curves
+from finetune.report.curves import curve, lr_trials, trained_on_all, training_curves
 from finetune.report.findings import findings
 from finetune.report.images import shown_images
 from finetune.report.map_section import map_section
@@ -53,6 +53,7 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
     folder = Path(folder)
     predictions = read_predictions(folder) if (folder / "predictions.csv").exists() else []
     board = [] if run.leaderboard is None else [tried(run.leaderboard)]
+    metrics = read_metrics(folder)
     rows = classes.class_rows(run)
     mapped = map_section(folder, run.data.classes, predictions)
     values = {
@@ -64,7 +65,8 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
         "sections": [*board, *sections],
         "accuracies": _accuracies(run),
         "curve": curve(run.choice),
-        "training": training_curves(run.choice, read_metrics(folder)),
+        "training": training_curves(run.choice, metrics),
+        "trained_on_all": trained_on_all(metrics),
         "lr_trials": lr_trials(run.choice),
         "confusions": classes.confusions(run),
         "shares": classes.shares(run.test.confusion),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.data.statistics import column
 from finetune.report.feature_map import feature_map, picture_sheet
 
 if TYPE_CHECKING:
@@ -29,6 +28,8 @@ def write_map(folder: Path, experiment: Experiment, fitted: Fitted, backbone: Ba
     backbone : Backbone
         The network, whose pretrained features are mapped.
     """
+    from finetune.data.statistics import column  # imports Pillow
+
     dataset, matrices, name = experiment.dataset, experiment.matrices, backbone.name
     if getattr(fitted, "backbone", None) is None:
         X, words = matrices["pixels"], "32 x 32 pixels"
