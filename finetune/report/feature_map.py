@@ -228,8 +228,7 @@ def coordinates(
         explained = (float(shares[0]), float(shares[1])) if layout == "pca" else None
         places = _tsne(places, seed) if layout == "tsne" else places
     digits = 3 - math.floor(math.log10(float(np.abs(places).max()) or 1.0))
-    rounded: NDArray[np.float64] = np.asarray(np.round(places, digits), np.float64)
-    return rounded, explained
+    return np.asarray(places, np.float64).round(digits), explained
 
 
 def _some(rows: NDArray[np.int64], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
