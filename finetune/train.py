@@ -212,8 +212,6 @@ class RunRequest:
         Settings of a search, if there is one.
     registry : str or None
         A registry file.
-    report : bool
-        Whether a report is written.
     """
 
     experiment: Request
@@ -298,10 +296,8 @@ def _run(
         found = assess(experiment, fitted, task.train, experiment.held_out(method))
         plain_probe = request.strategy == "probe" and request.search is None
         advice = hint(experiment, fitted) if plain_probe else None
-    made = Made(
-        request.strategy, experiment.backbone, fitted, task, found, request.command(), advice, request.report
-    )
-    return write_run(experiment, made, folder, clock)
+    made = Made(request.strategy, experiment.backbone, fitted, task, found, request.command(), advice)
+    return write_run(experiment, made, folder, clock, report=request.report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,8 +318,6 @@ class Made:
         What repeats the run.
     hint : str or None
         What to run next, where something speaks for it.
-    report : bool
-        Whether a report is written.
     """
 
     strategy: str
@@ -333,7 +327,6 @@ class Made:
     assessment: Assessment
     command: str
     hint: str | None = None
-    report: bool = True
 
 
 def write_run(
@@ -342,6 +335,7 @@ def write_run(
     folder: RunFolder,
     clock: Clock,
     leaderboard: Leaderboard | None = None,
+    report: bool = True,
 ) -> Run:
     """Write the model, the tables, the report and ``run.json`` into a run folder that is being made.
 
@@ -354,6 +348,8 @@ def write_run(
         Of the whole run.
     leaderboard : Leaderboard, optional
         What else was tried.
+    report : bool, optional
+        Whether to write ``report.html`` and the map of the features.
 
     Returns
     -------
@@ -390,7 +386,7 @@ def write_run(
         leaderboard=leaderboard,
         hint=made.hint,
     )
-    if made.report:
+    if report:
         with clock.phase("report"):
             write_map(folder.work, experiment, fitted, made.backbone)
             write_report(run, folder.work)

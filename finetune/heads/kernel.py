@@ -101,6 +101,14 @@ class Kernel(Head):
             scores[start : start + CHUNK] = gaussian(Z, self.centres, self.width) @ self.weights
         return (scores + 1 / self.n_classes) / self.temperature
 
+    def gradient(self, X: Array, classes: Rows) -> Array:
+        """Return how each row's score of its class, relative to the mean score, changes with its features."""
+        Z = standardised(X, self.mean, self.scale)
+        relative = self.weights - self.weights.mean(axis=1, keepdims=True)
+        pull = gaussian(Z, self.centres, self.width) * relative.T[classes]
+        slopes = (pull @ self.centres - pull.sum(axis=1, keepdims=True) * Z) * (2 / self.width)
+        return np.asarray(slopes / self.scale / self.temperature)
+
     def with_temperature(self, temperature: float) -> Self:
         """Return the same head with its scores divided by a number."""
         return replace(self, temperature=self.temperature * temperature)

@@ -16,7 +16,7 @@ from finetune.report.findings import findings
 from finetune.report.images import shown_images
 from finetune.report.map_section import map_section
 from finetune.report.pages import TEMPLATES, percent, render
-from finetune.report.sections import Section
+from finetune.report.sections import Section, tried
 from finetune.report.summary import checked, next_steps, trust_points
 from finetune.runs import Run, read_metrics, read_predictions
 from zoo.writing import write_text
@@ -52,6 +52,7 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
     """
     folder = Path(folder)
     predictions = read_predictions(folder) if (folder / "predictions.csv").exists() else []
+    board = [] if run.leaderboard is None else [tried(run.leaderboard)]
     metrics = read_metrics(folder)
     rows = classes.class_rows(run)
     mapped = map_section(folder, run.data.classes, predictions)
@@ -61,7 +62,7 @@ def write_report(run: Run, folder: str | os.PathLike[str], sections: Sequence[Se
         "trust": trust_points(run),
         "checked": checked(run),
         "steps": next_steps(run),
-        "sections": sections,
+        "sections": [*board, *sections],
         "accuracies": _accuracies(run),
         "curve": curve(run.choice),
         "training": training_curves(run.choice, metrics),

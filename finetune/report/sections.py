@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Section", "Table", "leaderboard"]
+if TYPE_CHECKING:
+    from finetune.runs import Leaderboard
+
+__all__ = ["Section", "Table", "leaderboard", "tried"]
+
+#: What is printed of a candidate's status.
+_STATUS = {"chosen": "chosen", "alike": "≈ best", "behind": "", "dropped": "dropped"}
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,24 @@ def leaderboard(
     )
     chart = bar_chart(bars, Axis("accuracy", percent=True, high=1.0), f"{title}: accuracies with intervals")
     return Section(title, tuple(text), (chart,), table)
+
+
+def tried(board: Leaderboard) -> Section:
+    """Return all that ``finetune auto`` tried, the chosen one first."""
+    rows = [
+        (
+            *(row.name, row.accuracy, *row.ci95, f"{row.log_loss:.3f}", f"{row.n_images:,}"),
+            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", row.reason or _STATUS[row.status]),
+        )
+        for row in board.rows
+    ]
+    lo, hi = board.ci95
+    text = [
+        board.verdict,
+        f"Corrected for the choice: {board.accuracy:.1%} ({lo:.1%} to {hi:.1%}), by {board.judged_on} on "
+        "training images. The accuracies below are not corrected.",
+        *(f"Not tried: {skipped.name}: {skipped.reason}" for skipped in board.not_tried),
+    ]
+    best = [i for i, row in enumerate(board.rows) if row.status in ("chosen", "alike")]
+    headings = ["log loss", "images", "training s", "ms an image", ""]
+    return leaderboard(rows, headings, title="What was tried", text=text, best=best)

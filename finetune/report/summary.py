@@ -115,6 +115,8 @@ def next_steps(run: Run) -> list[Step]:
                     f"{worst.prediction}: more images of these two help most."
                 )
             )
+    if run.hint is not None:
+        steps.append(Step(run.hint))
     lo, hi = run.test.ci95
     if hi - lo > WIDE:
         steps.append(Step("Hold out more images, for a narrower interval."))

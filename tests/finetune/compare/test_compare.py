@@ -135,7 +135,7 @@ def test_json_table_and_files(photos, here, capsys):
     with open("t.csv", newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == names
     assert "| method |" in (here / "t.md").read_text()
-    assert contents(here / "runs" / "photos-compare")[:2] == ["compare.json", "compare.md"]
+    assert contents(here / "runs" / "photos-compare")[:3] == ["compare.html", "compare.json", "compare.md"]
     main(command[:-1])
     screen = capsys.readouterr().out
     assert "best" in screen

@@ -13,6 +13,7 @@ from samples import clouds
 
 from finetune.heads.constant import Constant
 from finetune.heads.head import Head
+from finetune.heads.kernel import Kernel
 from finetune.heads.knn import Neighbours
 from finetune.heads.linear import Linear
 from finetune.heads.mlp import ACTIVATIONS, MLP
@@ -132,6 +133,8 @@ def heads():
     yield "linear", linear(5), X
     for name in ACTIVATIONS:
         yield name, MLP.new(name, 5, 7, 3, 0), X
+    weights = np.random.default_rng(3).normal(size=(60, 3))
+    yield "kernel", Kernel(X.mean(axis=0), X.std(axis=0), X / X.std(axis=0), weights, 9.0, 2.0), X
     yield "constant", Constant(np.zeros(3)), X
     yield "knn", Neighbours(X, y, 3, 5, "l2", "uniform"), X
 
