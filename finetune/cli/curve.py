@@ -12,7 +12,8 @@ from finetune.experiment import DEFAULT_MODEL
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from finetune.curve.curve import LearningCurve
+    from finetune.curve.curve import CurvePoint, LearningCurve
+    from finetune.curve.power_law import Extrapolation
 
 __all__ = ["curve"]
 
@@ -77,11 +78,10 @@ def _print(found: "LearningCurve", console: "Console") -> None:
     from rich.table import Table
 
     table = Table("training images", "accuracy", "95% interval", "", box=None, pad_edge=False)
-    for point, how in [
-        *((point, "cross-validated") for point in found.points),
-        (found.now, "predicted: all training images"),
-        (found.more, f"predicted: {found.factor:g} times as many"),
-    ]:
+    rows: list[tuple[CurvePoint | Extrapolation, str]] = [(p, "cross-validated") for p in found.points]
+    rows.append((found.now, "predicted: all training images"))
+    rows.append((found.more, f"predicted: {found.factor:g} times as many"))
+    for point, how in rows:
         lo, hi = point.ci95
         table.add_row(f"{point.n:,}", f"{point.accuracy:.1%}", f"{lo:.1%} to {hi:.1%}", how)
     console.print(table)
