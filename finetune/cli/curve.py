@@ -78,12 +78,10 @@ def _print(found: "LearningCurve", console: "Console") -> None:
     from rich.table import Table
 
     table = Table("training images", "accuracy", "95% interval", "", box=None, pad_edge=False)
-    points: list[tuple[CurvePoint | Extrapolation, str]] = [
-        *((point, "cross-validated") for point in found.points),
-        (found.now, "predicted: all training images"),
-        (found.more, f"predicted: {found.factor:g} times as many"),
-    ]
-    for point, how in points:
+    rows: list[tuple[CurvePoint | Extrapolation, str]] = [(p, "cross-validated") for p in found.points]
+    rows.append((found.now, "predicted: all training images"))
+    rows.append((found.more, f"predicted: {found.factor:g} times as many"))
+    for point, how in rows:
         lo, hi = point.ci95
         table.add_row(f"{point.n:,}", f"{point.accuracy:.1%}", f"{lo:.1%} to {hi:.1%}", how)
     console.print(table)

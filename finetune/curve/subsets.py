@@ -17,8 +17,8 @@ __all__ = ["beginning", "fractions", "subset_plan"]
 
 Indices = NDArray[np.int64]
 
-#: The smallest set has about this many images a class.
-FEWEST = 2
+#: The smallest set has about this many images a class: with fewer, errors do not follow the power law yet.
+FEWEST = 4
 
 #: Sizes are at most this many times the next smaller one.
 STEP = 2.0

@@ -20,7 +20,7 @@ from zoo.errors import DataError
 
 
 def test_fractions_halve_down_to_some_images_a_class():
-    assert fractions(320, 10) == [0.0625, 0.125, 0.25, 0.5, 1.0]
+    assert fractions(320, 10) == [0.125, 0.25, 0.5, 1.0]
     assert fractions(30, 10) == [1.0]
     assert len(fractions(10**6, 2)) == 6
 
