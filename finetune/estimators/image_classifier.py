@@ -143,7 +143,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             n_last,
         )
         self.fitted_ = method.fit(self._task(train), backbone)
-        self.__dict__.pop("_space", None)  # of an earlier fit
+        self._prepare_space()
         self.choice_, self.warnings_ = self.fitted_.choice, self.fitted_.warnings
         return self
 
@@ -170,8 +170,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         images = image_sources(X)
         inputs: NDArray[Any] = np.empty((len(images), 0))  # a trained network works on the images themselves
         if isinstance(self.fitted_, FittedHead):
-            if not hasattr(self, "_space"):
-                self._space = self._make_space(self.fitted_.backbone, self.fitted_.features)
+            if not hasattr(self, "_space"):  # after unpickling
+                self._prepare_space()
             # In double precision, so that scores do not depend on which images are scored together.
             inputs = self._read(images, self._space).astype(np.float64)
         paths, unknown = cast("tuple[Path, ...]", tuple(images)), np.zeros(len(images), np.int64)
@@ -207,6 +207,12 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             precision=self.precision,
             tta=self.tta,
         )
+
+    def _prepare_space(self) -> None:
+        """Make the space that new images are read in: of what the head took, where there was a choice."""
+        self.__dict__.pop("_space", None)  # of an earlier fit
+        if isinstance(self.fitted_, FittedHead):
+            self._space = self._make_space(self.fitted_.backbone, self.fitted_.features)
 
     def _make_space(self, backbone: Backbone | None, features: str) -> Space:
         if backbone is None:
