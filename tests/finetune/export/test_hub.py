@@ -20,9 +20,9 @@ from finetune.errors import RunError
 from finetune.export.card import model_card
 from finetune.export.hub import FILES, write_hub_folder
 from finetune.export.markdown import escape, without_paths
+from finetune.export.predictor import load
 from finetune.export.push import push
 from finetune.runs import Run
-from finetune.runs.predictor import load
 
 REPO = "me/flowers-or-temples"
 TOKEN = "hf_test"
