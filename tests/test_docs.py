@@ -16,7 +16,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 #: Flags of other programs than ours that the docs show.
-OTHERS = {"--num_processes"}
+OTHERS = {"--num_processes", "--no-deps"}
 #: Pages of the changes and of the scripts in benchmarks/, whose flags are not those of the commands.
 ELSEWHERE = {"CHANGELOG.md"}
 

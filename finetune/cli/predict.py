@@ -89,7 +89,7 @@ def predict(
             for rows in chunks:
                 writer.write(rows)
                 advance(len(rows))
-        writer.end()
+        writer.close()
     counts = writer.counts
     if counts["unreadable"]:
         log(f"{counts['unreadable']} of {len(paths)} images could not be read; their rows say why.")

@@ -16,6 +16,7 @@ from finetune.heads.kernel import Kernel
 from finetune.heads.knn import Neighbours
 from finetune.heads.linear import Linear
 from finetune.heads.mlp import LEAK, MLP
+from finetune.runs.ensemble import SMALLEST, Ensemble
 
 __all__ = ["MODULES", "head_module"]
 
@@ -143,6 +144,25 @@ class KernelModule(nn.Module):
         return ((scores + 1 / self.head.n_classes) / self.head.temperature).float()
 
 
+class EnsembleModule(nn.Module):
+    """Several heads whose probabilities are averaged."""
+
+    def __init__(self, head: Ensemble) -> None:
+        super().__init__()
+        self.head = head
+        self.members = nn.ModuleList(head_module(member.head) for member in head.members)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return scores, (n, c)."""
+        last = x[:, : self.head.n_last]
+        pairs = zip(self.head.members, self.members, strict=True)
+        parts = [
+            member.weight * module(x if member.features == "stages" else last).softmax(dim=1)
+            for member, module in pairs
+        ]
+        return torch.stack(parts).sum(dim=0).clamp(min=SMALLEST).log() / self.head.temperature
+
+
 def _unit(x: torch.Tensor) -> torch.Tensor:
     lengths = (x * x).sum(dim=1, keepdim=True).sqrt()
     return x / torch.where(lengths < 10 * torch.finfo(x.dtype).eps, torch.ones_like(lengths), lengths)
@@ -170,6 +190,7 @@ MODULES: dict[str, Callable[[Any], nn.Module]] = {
     "knn": NeighboursModule,
     "kernel": KernelModule,
     "constant": ConstantModule,
+    "ensemble": EnsembleModule,
 }
 
 

@@ -38,15 +38,29 @@ class Writer(ABC):
     def __init__(self, file: TextIO, classes: Sequence[str], paths: Sequence[Path], detail: Detail) -> None:
         self.file, self.classes, self.paths, self.detail = file, classes, paths, detail
         self.counts = {"predicted": 0, "rejected": 0, "unreadable": 0}
-        self.begin()
+        self._begun = False
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Write some rows, so that whoever reads the file has them at once."""
+        """Write some rows, so that whoever reads the file has them at once; the heading before the first.
+
+        A model that turns out to be damaged with the first images has then written nothing.
+        """
+        self._begin_once()
         for row in rows:
             self.counts["unreadable" if "error" in row else "predicted"] += 1
             self.counts["rejected"] += bool(row.get("rejected"))
             self.row(plain(row))
         self.file.flush()
+
+    def close(self) -> None:
+        """Write what stands below the last row."""
+        self._begin_once()
+        self.end()
+
+    def _begin_once(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self.begin()
 
     @abstractmethod
     def row(self, row: Row) -> None:

@@ -7,6 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from zoo.images.scan import as_text
+
 __all__ = ["TEMPLATES", "percent", "render"]
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,7 +44,8 @@ def render(template: str, values: dict[str, Any], *folders: Path) -> str:
     )
     environment.filters["sha256"] = _sha256
     environment.filters |= {name: value for name, value in values.items() if callable(value)}
-    return environment.get_template(template).render(values)
+    # Names of files and folders may be bytes that are no UTF-8.
+    return as_text(environment.get_template(template).render(values))
 
 
 def percent(share: float, digits: int = 1) -> str:

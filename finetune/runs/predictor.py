@@ -49,10 +49,11 @@ class Predictor(BasePredictor):
         backbone: Backbone | None = None
         with model_errors(folder):
             config = read_json(folder / "config.json")
-        if config.get("inputs") != "pixels":
+            pixels, features = config.get("inputs") == "pixels", config.get("features", "last")
+        if not pixels:
             backbone = load_backbone(f"local-dir:{folder}")
-            features = config.get("features", "last")
-            space = BackboneSpace(backbone, engine, precision, features=features)
+            with model_errors(folder):
+                space = BackboneSpace(backbone, engine, precision, features=features)
             self._spaces = [space, Mirrored(space)] if config.get("tta") == "mirror" else [space]
         with model_errors(folder):
             self._head: Head = load_head(folder, backbone)

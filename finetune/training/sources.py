@@ -86,7 +86,7 @@ class ImageSource:
         self._augment = augment
         self._seed = seed
         self._initial_epochs, side = initial
-        self._initial = replace(preprocess, input_size=(side, side))
+        self._initial = replace(preprocess, input_size=(side, side)) if self._initial_epochs else preprocess
         self._side = ZOOM * max(side, *preprocess.input_size) / preprocess.crop_pct
         self._kept: dict[int, Image.Image] = {}
         self._sides: list[int] = []

@@ -19,7 +19,7 @@ class Features(RawPixels):
 
     identity = {"features": "pixels"}  # noqa: RUF012
 
-    def __init__(self, backbone, engine, precision, log):
+    def __init__(self, backbone, engine, precision, log, features="last"):
         self.backbone, self.engine, self.precision = backbone, engine, precision
 
 

@@ -29,7 +29,7 @@ def test_the_search_has_linear_svcs_optimum(c):
     reference = LinearSVC(C=C, intercept_scaling=100, tol=1e-8, max_iter=100_000).fit(Z, y)
     theirs = reference.decision_function(Z)
     np.testing.assert_allclose(ours[:, 1] if c == 2 else ours, theirs, atol=2e-3)
-    kept = SVM()._linear_svc(task(X, y), C).decision_function(X)
+    kept = SVM()._linear_svc(task(X, y), X, C).decision_function(X)
     np.testing.assert_allclose(kept, ours, atol=0.02)
 
 

@@ -77,11 +77,11 @@ def test_a_clean_head_passes(head, loss, make_context):
 
 def test_a_hidden_layer_is_checked_and_not_a_linear_head(make_context):
     """The linear head cannot memorise what the hidden layer can: two classes whose means are equal."""
-    context = make_context(head="mlp", hidden=64)
+    context = make_context(head="mlp", hidden=64, features="last")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2)).astype(np.float32)
     X = (3 * X / np.linalg.norm(X, axis=1, keepdims=True)) * np.where(np.arange(60) < 30, 1, 4)[:, None]
-    contexts = [context, make_context()]
+    contexts = [context, make_context(features="last")]
     accuracies = []
     for one in contexts:
         experiment = one.experiment
@@ -105,7 +105,7 @@ def test_features_that_are_not_finite_are_found_at_the_start(make_context):
 
 
 def test_equal_images_with_different_labels_cannot_be_memorised(make_context):
-    context = make_context()
+    context = make_context(features="last")
     experiment = context.experiment
     X = np.ones_like(experiment.matrices[experiment.backbone.name])
     matrices = {**experiment.matrices, experiment.backbone.name: X}

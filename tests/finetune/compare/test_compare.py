@@ -199,7 +199,7 @@ def test_a_method_without_shared_folds_is_fitted_again_on_every_fold(monkeypatch
         shares_folds = False
         cross_validate = Method.cross_validate
 
-    monkeypatch.setattr(measure, "_saved_bytes", lambda fitted: 0)
+    monkeypatch.setattr(measure, "_saved_bytes", lambda *given: 0)
     backbone, outer = SimpleNamespace(name="net"), folds(y, 5)
     slow, quick = (
         measure.measure(method, task(X, y), images(X, y), outer, backbone) for method in (Slow(), Probe())

@@ -15,14 +15,22 @@ from finetune.heads.knn import Neighbours
 from finetune.heads.linear import Linear
 from finetune.heads.mlp import ACTIVATIONS, MLP
 from finetune.heads.neighbours import WEIGHTS
+from finetune.runs.ensemble import Ensemble, Member
 from finetune.runs.saved import HEADS
 
 X, y = clouds(n=150, d=12, c=3)
 NEW = clouds(n=40, d=12, c=3, seed=1)[0]
 
 rng = np.random.default_rng(0)
+
+
+def linear(width):
+    return Linear(rng.normal(size=(3, width)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+
+
 HEAD_EXAMPLES = [
-    Linear(rng.normal(size=(3, 12)).astype(np.float32), rng.normal(size=3).astype(np.float32)),
+    linear(12),
+    Ensemble((Member(linear(8), "last", 0.7), Member(linear(12), "stages", 0.3)), 8, 1.3),
     Constant(np.log([0.5, 0.3, 0.2])),
     KernelSearch(X, y, 3).head().with_temperature(0.1),
     *(MLP.new(activation, 12, 7, 3, seed=0) for activation in ACTIVATIONS),
@@ -36,7 +44,7 @@ def test_every_kind_of_head_has_a_module():
 
 
 @pytest.mark.parametrize(
-    "head", HEAD_EXAMPLES, ids=lambda head: f"{head.kind}-{list(head.settings().values())}"
+    "head", HEAD_EXAMPLES, ids=lambda head: f"{head.kind}-{str(list(head.settings().values()))[:40]}"
 )
 def test_a_head_gives_the_same_scores_in_torch(head):
     # Among the new rows are some that kNN has stored: at distance 0, only they vote.
