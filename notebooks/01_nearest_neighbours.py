@@ -120,7 +120,7 @@ for i, (name, values) in enumerate(by_class.items()):
     ax.barh(places + 0.2 - 0.4 * i, np.array(values)[order], height=0.36, color=plots.COLOURS[i], label=name)
 ax.set_yticks(places, [images.classes[c] for c in order])
 ax.set(xlabel="accuracy in the class (5-fold)", xlim=(0, 1))
-ax.legend(loc="lower left", bbox_to_anchor=(1, 0))
+_ = ax.legend(loc="lower left", bbox_to_anchor=(1, 0))
 
 # %%
 of = {c: i for i, c in enumerate(images.classes)}

@@ -33,7 +33,8 @@ from IPython.display import Markdown
 from sklearn.datasets import load_digits
 
 from finetune.data.split import folds, hold_out
-from finetune.estimators import ProbeClassifier
+from finetune.estimators.probe_classifier import ProbeClassifier
+from finetune.evaluation.intervals import accuracy_interval
 from finetune.heads.linear import Problems, hinge, softmax_loss, solve
 
 digits = load_digits()
@@ -205,8 +206,6 @@ for loss in ("softmax", "hinge"):
     results[loss] = right_or_not
 
 # %%
-from finetune.evaluation.intervals import accuracy_interval  # noqa: E402
-
 intervals = {loss: accuracy_interval(correct) for loss, correct in results.items()}
 lower = [i.accuracy - i.ci95[0] for i in intervals.values()]
 upper = [i.ci95[1] - i.accuracy for i in intervals.values()]

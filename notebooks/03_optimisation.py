@@ -163,7 +163,7 @@ checked = {
 ax = plots.axes(width=5.5)
 plots.curves(ax, steps_h, checked, "step width h", "relative error (median)", log_x=True, log_y=True)
 ax.axhline(1e-7, color="0.4", ls="--", lw=1)
-ax.annotate("good below 1e-7", (steps_h[-1], 1e-7), (0, 3), textcoords="offset points", fontsize="small")
+_ = ax.annotate("good below 1e-7", (steps_h[-1], 1e-7), (0, 3), textcoords="offset points", fontsize="small")
 
 # %%
 best_h = steps_h[int(np.argmin(checked["correct"]))]
@@ -256,7 +256,7 @@ runs = {size: descend(size, 1.0) for size in (n, 256, 32)}
 for i, (size, (seen, losses)) in enumerate(runs.items()):
     right.plot(seen, losses, color=plots.COLOURS[i], marker="os^"[i], ms=3, label=f"batch size {size}")
 right.set(xlabel="images looked at", ylabel="loss", yscale="log")
-right.legend(fontsize="small")
+_ = right.legend(fontsize="small")
 
 # %%
 slope = np.polyfit(np.log(batch_sizes), np.log(noise), 1)[0]

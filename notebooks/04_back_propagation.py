@@ -99,7 +99,7 @@ ax = plots.axes(width=3.8)
 shown = ax.imshow(jacobian, cmap="Blues", vmin=0, vmax=1)
 ax.grid(False)
 ax.set(xlabel="input number", ylabel="output number", title="Jacobian of ReLU on 8 numbers")
-ax.figure.colorbar(shown, label="derivative")
+_ = ax.figure.colorbar(shown, label="derivative")
 
 # %%
 assert np.allclose(upstream @ jacobian, upstream * (h > 0))
@@ -227,7 +227,7 @@ over_units = {name: [accuracy(m, *data) for m in by_units.values()] for name, da
 over_l2 = {name: [accuracy(m, *data) for m in by_l2.values()] for name, data in both.items()}
 plots.curves(left, units, over_units, "hidden units (L2 = 0.0001)", "accuracy", log_x=True)
 plots.curves(right, np.arange(4), over_l2, "L2 (100 units)", "accuracy")
-right.set_xticks(np.arange(4), [f"{s:g}" for s in strengths])
+_ = right.set_xticks(np.arange(4), [f"{s:g}" for s in strengths])
 
 # %%
 new_units, new_l2 = over_units["new points"], over_l2["new points"]

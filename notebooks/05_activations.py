@@ -125,7 +125,7 @@ names = ("sigmoid", "tanh", "relu", "leaky_relu", "elu")
 left, right = plots.axes(1, 2)
 plots.curves(left, x, {n: output(n, x[None])[0] for n in names}, "sum", "output", markers=False)
 plots.curves(right, x, {n: slope(n, x[None])[0] for n in names}, "sum", "slope", markers=False)
-left.set(ylim=(-1.5, 3))
+_ = left.set(ylim=(-1.5, 3))
 
 # %%
 steepest = {n: float(slope(n, x[None]).max()) for n in names}
@@ -251,7 +251,7 @@ winners = {
 ax = plots.axes(width=6.5)
 plots.bars(ax, winners, "top-5 error in %", digits=1)
 ax.axvline(5.1, color=plots.COLOURS[1], ls="--")
-ax.annotate("human annotator", (5.1, 0), (6, 0), textcoords="offset points", color=plots.COLOURS[1], va="center").set_bbox({"fc": "white", "ec": "none"})
+_ = ax.annotate("human annotator", (5.1, 0.5), (6, 0), textcoords="offset points", color=plots.COLOURS[1], va="center")
 
 # %%
 errors = list(winners.values())

@@ -1,5 +1,6 @@
 """The pictures that several notebooks share: a part of the built-in demo images, and two spaces of them."""
 
+import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,13 @@ class Emoji:
         """Return one picture, small."""
         with Image.open(self.paths[i]) as image:
             return image.convert("RGB").resize((side, side))
+
+    def folder(self, where: Path) -> Path:
+        """Copy the pictures into a folder for each class below `where`, as `finetune` reads them."""
+        for path, label in zip(self.paths, self.y, strict=True):
+            (where / self.classes[label]).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, where / self.classes[label] / path.name)
+        return where
 
 
 def emoji(per_class: int = 60, seed: int = 0) -> Emoji:
