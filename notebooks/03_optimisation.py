@@ -181,7 +181,7 @@ the curvature, smaller ones drown in rounding: at h = 1e-12 the same correct gra
 # ## Learning rate: too small, good, too large
 
 # %%
-rates = [0.01, 0.1, 1.0, 10.0]
+rates = [0.1, 1.0, 10.0, 100.0]
 by_rate = {f"learning rate {lr:g}": gradient_descent(lr, 100) for lr in rates}
 plots.curves(
     plots.axes(width=5.5),
@@ -255,8 +255,9 @@ plots.curves(
 runs = {size: descend(size, 1.0) for size in (n, 256, 32)}
 for i, (size, (seen, losses)) in enumerate(runs.items()):
     right.plot(seen, losses, color=plots.COLOURS[i], marker="os^"[i], ms=3, label=f"batch size {size}")
-right.set(xlabel="images looked at", ylabel="loss", yscale="log")
-_ = right.legend(fontsize="small")
+right.set(xlabel="images looked at", ylabel="loss")
+plots.log_axis(right, "y")
+_ = right.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 
 # %%
 slope = np.polyfit(np.log(batch_sizes), np.log(noise), 1)[0]

@@ -52,20 +52,20 @@ grad["x"] = grad["xy"] * value["y"]  # multiply: times the other input
 grad["y"] = grad["xy"] * value["x"]
 
 places = {
-    "x": (0, 3), "y": (0, 2), "z": (0, 1), "w": (0, 0),
-    "xy": (1.5, 2.5), "max": (1.5, 0.5), "sum": (3, 1.5), "f": (4.5, 1.5),
+    "x": (0, 4.5), "y": (0, 3), "z": (0, 1.5), "w": (0, 0),
+    "xy": (1.5, 3.75), "max": (1.5, 0.75), "sum": (3, 2.25), "f": (4.5, 2.25),
 }  # fmt: skip
 signs = {"xy": "×", "max": "max", "sum": "+", "f": "× 2"}
 edges = [("x", "xy"), ("y", "xy"), ("z", "max"), ("w", "max"), ("xy", "sum"), ("max", "sum"), ("sum", "f")]
 
-_, ax = plt.subplots(figsize=(8, 3.6))
+_, ax = plt.subplots(figsize=(8, 4.6))
 for a, b in edges:
     ax.annotate("", places[b], places[a], arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 16, "shrinkB": 16})
 for name, (px, py) in places.items():
     ax.text(px, py, signs.get(name, name), ha="center", va="center", bbox={"boxstyle": "circle", "fc": "white", "ec": "0.4"})
-    ax.text(px, py + 0.36, f"{value[name]:g}", ha="center", color=plots.COLOURS[0])
-    ax.text(px, py - 0.5, f"{grad[name]:g}", ha="center", color=plots.COLOURS[1])
-ax.set(xlim=(-0.5, 5), ylim=(-0.7, 3.6), title="value (blue, above) and gradient of f (orange, below) at each gate")
+    ax.text(px, py + 0.4, f"{value[name]:g}", ha="center", color=plots.COLOURS[0])
+    ax.text(px, py - 0.62, f"{grad[name]:g}", ha="center", color=plots.COLOURS[1])
+ax.set(xlim=(-0.5, 5), ylim=(-0.9, 5.2), title="value (blue, above) and gradient of f (orange, below) at each gate")
 ax.set_axis_off()
 
 # %%

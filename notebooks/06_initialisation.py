@@ -71,13 +71,14 @@ plots.curves(plots.axes(width=5.5), np.arange(60), by_form, "update", "loss", lo
 # %%
 largest = {name: float(np.linalg.eigvalsh(X.T @ X / len(X))[-1]) for name, X in forms.items()}
 ends = {name: values[-1] for name, values in by_form.items()}
-assert ends["centred"] < ends["as it is"] < ends["2 added"]
+assert abs(ends["centred"] - ends["as it is"]) < 0.05, "pixels from 0 to 1 are nearly as good"
+assert ends["2 added"] > 2 * ends["centred"]
 assert largest["2 added"] > 20 * largest["centred"]
 Markdown(
     f"""**Found.** Each form with the best of six learning rates, the loss after 60 updates is
 {", ".join(f"{v:.2f} ({n})" for n, v in ends.items())}. The steepest direction of the second moments is
 {largest["2 added"] / largest["centred"]:.0f} times as steep with 2 added as centred: it dictates a small learning rate, with which
-all other directions crawl."""
+all other directions crawl. Pixels between 0 and 1, dark in most places, are harmless as they are."""
 )
 
 # %% [markdown]
@@ -125,7 +126,8 @@ shown = (0, 3, 9)
 grid = plots.axes(len(schemes), len(shown), width=3, height=1.7)
 for row, (name, hs) in zip(grid, outputs.items(), strict=True):
     for ax, layer in zip(row, shown, strict=True):
-        plots.histogram(ax, hs[layer], "output", title=f"{name}: layer {layer + 1}")
+        limits = (0, 4) if "ReLU" in name else (-1, 1)
+        plots.histogram(ax, hs[layer], "output", limits, title=f"{name}: layer {layer + 1}")
         ax.title.set_fontsize("small")
 
 # %%

@@ -148,7 +148,7 @@ assert all(1e-4 < early[lr] < 1e-1 for lr in worked)
 assert early[1e-4] < 1e-4
 Markdown(
     f"""**Found.** {rates[0]:g} hardly moves: {after[rates[0]]:.2f} after 60 updates, and each update changes the weights by
-{early[rates[0]]:.0e} of their length. {rates[-1]:g} rises to a loss of {max(runs[3.0][0]):.0f}, far above guessing. Below 0.5 came
+{early[rates[0]]:.0e} of their length. {rates[-1]:g} rises to a loss of {max(runs[3.0][0]):.0e}, far above guessing. Below 0.5 came
 {", ".join(f"{lr:g} (ratio {early[lr]:.0e})" for lr in worked)}. So the ratio tells the order of magnitude, a thousandth to a
 hundredth for this small network, and not the best learning rate."""
 )

@@ -10,15 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COLOURS", "axes", "bars", "curves", "histogram", "pictures", "regions", "signed_pictures"]
+__all__ = ["COLOURS", "axes", "bars", "curves", "histogram", "log_axis", "pictures", "regions", "signed_pictures"]
 
 #: Okabe and Ito's colours (2008, "Color universal design"), the darker ones first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 #: Lines differ in their marker as well, for readers in black and white.
 _MARKERS = "os^Dv*X"
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 plt.rcParams.update(
     {
@@ -73,17 +75,30 @@ def curves(
         style: dict[str, Any] = {"label": name, "color": COLOURS[i % len(COLOURS)], "lw": 1.5, "ms": 4}
         if markers:
             style["marker"] = _MARKERS[i % len(_MARKERS)]
+        else:
+            style["ls"] = _DASHES[i % len(_DASHES)]
         if errors and name in errors:
             ax.errorbar(x, np.asarray(y), np.asarray(errors[name]), capsize=2, **style)
         else:
             ax.plot(np.asarray(x), np.asarray(y), **style)
     if log_x:
-        ax.set_xscale("log")
+        log_axis(ax, "x")
     if log_y:
-        ax.set_yscale("log")
+        log_axis(ax, "y")
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     if len(lines) > 1:
         ax.legend(fontsize="small")
+
+
+def log_axis(ax: Axes, which: str) -> None:
+    """Make the axis ``x`` or ``y`` logarithmic, with plain numbers at 1, 2 and 5 where it is short."""
+    getattr(ax, f"set_{which}scale")("log")
+    axis = getattr(ax, f"{which}axis")
+    low, high = sorted(axis.get_view_interval())
+    if high / low < 500:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def bars(
@@ -111,10 +126,12 @@ def bars(
     ax.set(xlabel=xlabel, title=title)
 
 
-def histogram(ax: Axes, values: ArrayLike, xlabel: str, *, title: str = "", bins: int = 41) -> None:
-    """Draw what share of the values lies where."""
+def histogram(
+    ax: Axes, values: ArrayLike, xlabel: str, limits: tuple[float, float], *, title: str = "", bins: int = 41
+) -> None:
+    """Draw what share of the values lies where between two limits."""
     flat = np.ravel(np.asarray(values))
-    ax.hist(flat, bins=bins, weights=np.full(len(flat), 1 / len(flat)), color=COLOURS[0])
+    ax.hist(flat, bins=bins, range=limits, weights=np.full(len(flat), 1 / len(flat)), color=COLOURS[0])
     ax.set(xlabel=xlabel, ylabel="share", title=title)
 
 
@@ -150,7 +167,9 @@ def pictures(
         ax.set_xlabel(caption, fontsize="x-small", color=COLOURS[1] if framed else "black")
 
 
-def signed_pictures(images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int) -> None:
+def signed_pictures(
+    images: Sequence[NDArray[Any]], captions: Sequence[str], columns: int, label: str = "weight"
+) -> None:
     """Show arrays of weights: blue below zero, white at zero, red above, on one scale named beside them."""
     rows = -(-len(images) // columns)
     most = max(float(np.abs(image).max()) for image in images)
@@ -160,7 +179,7 @@ def signed_pictures(images: Sequence[NDArray[Any]], captions: Sequence[str], col
     for ax, image, caption in zip(grid.flat, images, captions, strict=False):
         shown = ax.imshow(image, cmap="RdBu_r", vmin=-most, vmax=most)
         ax.set_title(caption, fontsize="small")
-    figure.colorbar(shown, ax=grid, label="weight", shrink=0.8)
+    figure.colorbar(shown, ax=grid, label=label, shrink=0.8)
 
 
 def regions(
