@@ -110,9 +110,7 @@ than with one: of 48 stored pictures of a class, few resemble the one that we as
 # Are pixels that good? Look at the classes one by one.
 
 # %%
-by_class = {
-    name: [float(right[y == c].mean()) for c in range(n_classes)] for name, right in correct.items()
-}
+by_class = {name: [float(right[y == c].mean()) for c in range(n_classes)] for name, right in correct.items()}
 order = np.argsort(np.subtract(by_class["CNN features"], by_class["pixels"]))[::-1]
 ax = plots.axes(width=7)
 places = np.arange(n_classes)
@@ -157,7 +155,9 @@ def show_neighbours(X):
     rows = [[i, *nearest(X, i)] for i in asked]
     flat = [j for row in rows for j in row]
     wrong = [bool(y[j] != y[row[0]]) for row in rows for j in row]
-    plots.pictures([images.picture(j) for j in flat], [images.classes[y[j]] for j in flat], 6, wrong=wrong, size=1.3)
+    plots.pictures(
+        [images.picture(j) for j in flat], [images.classes[y[j]] for j in flat], 6, wrong=wrong, size=1.3
+    )
 
 
 show_neighbours(images.pixels)

@@ -79,7 +79,9 @@ for name, loss in (("hinge", hinge), ("softmax", softmax_loss)):
     computed[name] = float(value[0, 0])
     assert np.isclose(computed[name], by_hand[name])
     assert abs(slope.sum()) < 1e-9, "adding the same number to all scores changes neither loss"
-    print(f"{name:8} loss {computed[name]:.3f}   derivative with respect to the scores {slope.ravel().round(3)}")
+    print(
+        f"{name:8} loss {computed[name]:.3f}   derivative with respect to the scores {slope.ravel().round(3)}"
+    )
 
 # %% [markdown]
 # How they differ is seen when the right score grows while the others stay: the hinge is satisfied at a margin
@@ -161,7 +163,9 @@ values = [1e-4, 1e-1, 10]
 heads = {l2: fit(l2) for l2 in values}
 for l2 in values:
     templates = [w.reshape(8, 8) for w in effect(heads[l2])]
-    plots.signed_pictures(templates, [f"{c} (L2 = {l2:g})" if c == 0 else str(c) for c in range(10)], 5, "weight x deviation")
+    plots.signed_pictures(
+        templates, [f"{c} (L2 = {l2:g})" if c == 0 else str(c) for c in range(10)], 5, "weight x deviation"
+    )
 
 # %% [markdown]
 # The three blocks are L2 = 0.0001, 0.1 and 10. How spread out the weights are, and how well they work on digits

@@ -219,9 +219,7 @@ full = loss_and_gradient(W0)[1]
 batch_sizes = np.array([4, 16, 64, 256, 1024])
 noise = []
 for size in batch_sizes:
-    errors = [
-        np.linalg.norm(loss_and_gradient(W0, rng.integers(0, n, size))[1] - full) for _ in range(60)
-    ]
+    errors = [np.linalg.norm(loss_and_gradient(W0, rng.integers(0, n, size))[1] - full) for _ in range(60)]
     noise.append(np.mean(errors) / np.linalg.norm(full))
 
 
@@ -292,7 +290,16 @@ plots.curves(
     title="learning rate (batches of 8)",
 )
 with_momentum = {f"momentum {m:g}": gradient_descent(0.3, 100, m) for m in (0.0, 0.5, 0.9)}
-plots.curves(right, np.arange(100), with_momentum, "update", "loss", log_y=True, markers=False, title="all images a step")
+plots.curves(
+    right,
+    np.arange(100),
+    with_momentum,
+    "update",
+    "loss",
+    log_y=True,
+    markers=False,
+    title="all images a step",
+)
 
 # %%
 tail = slice(-8, None)

@@ -173,7 +173,14 @@ def gradient_by_depth(name):
 
 
 by_depth = {n: gradient_by_depth(n) for n in names}
-plots.curves(plots.axes(width=5), np.arange(1, DEPTH + 1), by_depth, "layer (1 is nearest to the image)", "gradient, top layer = 1", log_y=True)
+plots.curves(
+    plots.axes(width=5),
+    np.arange(1, DEPTH + 1),
+    by_depth,
+    "layer (1 is nearest to the image)",
+    "gradient, top layer = 1",
+    log_y=True,
+)
 
 # %%
 arriving = {n: float(v[0]) for n, v in by_depth.items()}
@@ -211,7 +218,9 @@ plots.curves(plots.axes(width=5.5), rates, accuracy, "learning rate", "held-out 
 best = {name: np.nanmax(values) for name, values in accuracy.items()}
 spread = max(best.values()) - min(best.values())
 diverged = sum(int(np.isnan(v).sum()) for v in accuracy.values())
-intervals = [accuracy_interval(np.arange(len(split.test)) < round(b * len(split.test))).ci95 for b in best.values()]
+intervals = [
+    accuracy_interval(np.arange(len(split.test)) < round(b * len(split.test))).ci95 for b in best.values()
+]
 assert min(best.values()) > 0.9
 assert max(low for low, _ in intervals) < min(high for _, high in intervals), "the intervals overlap"
 Markdown(
@@ -242,7 +251,9 @@ for name in dead:
         out = activate(sums, name)
         passed = back(np.ones_like(out), sums, out, name).reshape(len(train), 64, -1)
         dead[name].append(float((np.abs(passed).max(axis=(0, 2)) < 1e-3).mean()))
-plots.curves(plots.axes(width=5.5), steps, dead, "learning rate of the one update", "share of dead units", log_x=True)
+plots.curves(
+    plots.axes(width=5.5), steps, dead, "learning rate of the one update", "share of dead units", log_x=True
+)
 
 # %%
 assert dead["relu"][0] == 0 and max(dead["relu"]) > 0

@@ -118,7 +118,9 @@ def outputs_of(draw, activation):
 outputs = {name: outputs_of(*scheme) for name, scheme in schemes.items()}
 layers = np.arange(1, DEPTH + 1)
 left, right = plots.axes(1, 2, width=5)
-plots.curves(left, layers, {n: [h.std() for h in hs] for n, hs in outputs.items()}, "layer", "deviation", log_y=True)
+plots.curves(
+    left, layers, {n: [h.std() for h in hs] for n, hs in outputs.items()}, "layer", "deviation", log_y=True
+)
 plots.curves(right, layers, {n: [h.mean() for h in hs] for n, hs in outputs.items()}, "layer", "mean")
 
 # %%
@@ -139,7 +141,9 @@ assert 0.1 < last["Xavier, tanh"] < 0.6
 assert last["Xavier, ReLU"] < 0.1 * last["He, ReLU"]
 assert 0.3 < last["He, ReLU"] < 1.5
 expected = 0.01 * np.sqrt(WIDTH)
-factor = (outputs["small random (0.01), tanh"][-1].std() / outputs["small random (0.01), tanh"][0].std()) ** (1 / 9)
+factor = (outputs["small random (0.01), tanh"][-1].std() / outputs["small random (0.01), tanh"][0].std()) ** (
+    1 / 9
+)
 assert np.isclose(factor, expected, rtol=0.1)
 Markdown(
     f"""**Found.** In layer {DEPTH} the outputs' deviation is {last["small random (0.01), tanh"]:.0e} with small weights: each layer

@@ -60,7 +60,9 @@ def ones(rows):
 new = MLP.new("relu", X.shape[1], 64, C, seed=0)
 strengths = [0.0, 0.01, 0.1]
 at_start = {l2: objective(new, X[split.train], y[split.train], ones(split.train), l2)[0] for l2 in strengths}
-plots.bars(plots.axes(width=5.5, height=1.9), {f"L2 = {l2:g}": v for l2, v in at_start.items()}, "loss at the start")
+plots.bars(
+    plots.axes(width=5.5, height=1.9), {f"L2 = {l2:g}": v for l2, v in at_start.items()}, "loss at the start"
+)
 
 # %%
 assert abs(at_start[0.0] - np.log(C)) < 0.1
@@ -212,7 +214,9 @@ Markdown(f"| | check | value | should be | what it means |\n| --- | --- | --- | 
 # %%
 by_name = {(r.check, r.name): r for r in record.checks}
 first = by_name["first-loss", "first loss"]
-assert first.status == "pass" and abs(first.value - np.log(len(images.classes))) < 0.2 * np.log(len(images.classes))
+assert first.status == "pass" and abs(first.value - np.log(len(images.classes))) < 0.2 * np.log(
+    len(images.classes)
+)
 Markdown(
     f"""**Found.** {verdict(record)} The first loss is {first.value:.2f}; log {len(images.classes)} =
 {np.log(len(images.classes)):.2f}."""

@@ -23,6 +23,8 @@
 # classifiers on its features, for 5, 10, 20 and 40 training images a class.
 
 # %%
+from itertools import pairwise
+
 import numpy as np
 import plots
 from emoji import emoji
@@ -135,15 +137,20 @@ pictures an accuracy is known to about ± {100 * half_width:.0f} points."""
 # The curve also answers this: if it is still rising at its right end, label more images.
 
 # %%
-doublings = {name: [b - a for a, b in zip(v, v[1:], strict=False)] for name, v in accuracy.items()}
+doublings = {name: [b - a for a, b in pairwise(v)] for name, v in accuracy.items()}
 gains = {name: float(np.mean(v)) for name, v in doublings.items()}
-plots.bars(plots.axes(width=6, height=2.2), {n: 100 * g for n, g in gains.items()}, "points gained by doubling the images", digits=1)
+plots.bars(
+    plots.axes(width=6, height=2.2),
+    {n: 100 * g for n, g in gains.items()},
+    "points gained by doubling the images",
+    digits=1,
+)
 
 # %%
 assert all(gain > 0 for gain in gains.values())
 Markdown(
     f"""**Found.** Each doubling of the images brought the probe {100 * gains["features, softmax (probe)"]:.1f} points on average, pixels
-{100 * gains["pixels, softmax"]:.1f}. `finetune` prints such an estimate for your own images."""
+{100 * gains["pixels, softmax"]:.1f}. `finetune curve` draws this curve for your own images, and extends it."""
 )
 
 # %% [markdown]

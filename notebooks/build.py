@@ -1,7 +1,7 @@
 """Run the notebooks: every ``.py`` becomes an ``.ipynb`` with its outputs.
 
-People edit the ``.py`` (jupytext's percent format); the ``.ipynb`` is made from it, and written only if all of
-its cells ran::
+People edit the ``.py`` (jupytext's percent format); the ``.ipynb`` is made from it, and written only if all
+of its cells ran::
 
     make notebooks
     python notebooks/build.py 03 07
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -29,7 +30,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="how their names begin, such as 03; by default all")
     parser.add_argument("--figures", type=Path, help="a folder to put every figure in, as a PNG file")
     arguments = parser.parse_args()
-    chosen = [path for path in sources() if not arguments.names or path.name.startswith(tuple(arguments.names))]
+    chosen = [
+        path for path in sources() if not arguments.names or path.name.startswith(tuple(arguments.names))
+    ]
     if not chosen:
         print(f"No notebook begins with {' or '.join(arguments.names)}.", file=sys.stderr)
         return 2
@@ -78,10 +81,12 @@ def run(path: Path) -> nbformat.NotebookNode:
         If a cell raises.
     """
     notebook = convert(path)
+    # Between two processes of one machine no port needs to be open.
+    manager = AsyncKernelManager(kernel_name="python3", transport="tcp" if os.name == "nt" else "ipc")
     NotebookClient(
         notebook,
+        km=manager,
         timeout=600,
-        kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(FOLDER)}},
     ).execute(env=kernel_environment())
@@ -94,7 +99,9 @@ def kernel_environment() -> dict[str, str]:
     search = [str(FOLDER.parent), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, search)),  # the packages of this checkout, installed or not
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, search)
+        ),  # the packages of this checkout, installed or not
         "OPENBLAS_NUM_THREADS": "1",  # the matrices are small: threads that wait for each other cost more
     }
 

@@ -13,7 +13,17 @@ from matplotlib.colors import ListedColormap
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COLOURS", "axes", "bars", "curves", "histogram", "log_axis", "pictures", "regions", "signed_pictures"]
+__all__ = [
+    "COLOURS",
+    "axes",
+    "bars",
+    "curves",
+    "histogram",
+    "log_axis",
+    "pictures",
+    "regions",
+    "signed_pictures",
+]
 
 #: Okabe and Ito's colours (2008, "Color universal design"), the darker ones first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -136,7 +146,12 @@ def histogram(
 
 
 def pictures(
-    images: Sequence[Any], captions: Sequence[str], columns: int, *, wrong: Sequence[bool] = (), size: float = 1.1
+    images: Sequence[Any],
+    captions: Sequence[str],
+    columns: int,
+    *,
+    wrong: Sequence[bool] = (),
+    size: float = 1.1,
 ) -> None:
     """Show images in rows, each with its caption below; those marked as wrong have a frame.
 
