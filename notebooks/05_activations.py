@@ -233,36 +233,54 @@ Markdown(
 # ## Dead units
 #
 # A ReLU unit is *dead* if its sum is negative for every training image: output 0, slope 0, so no gradient will ever
-# wake it. One step that is too large can do that: it moves the weights and the bias far to the negative side. We take a new network,
-# make one update, and count the units that pass no gradient for any image.
+# wake it. Steps that are too large can do that. And it is easy where all inputs are positive: then one common decrease of the weights
+# makes all sums negative. We make 30 updates with rising learning rates, on the pixels as they are (0 to 1) and centred, and count the units
+# that pass no gradient for any image.
 
 # %%
-Z = (X - X[split.train].mean(axis=0)) / X[split.train].std()
-steps = [1.0, 10.0, 100.0, 1000.0]
 train = split.train
-dead = {name: [] for name in ("relu", "leaky_relu", "tanh", "maxout")}
-for name in dead:
-    for lr in steps:
-        head = MLP.new(name, Z.shape[1], 64, 10, seed=0)
-        parameters = [p.copy() for p in head.parameters]
-        _, gradient = objective(head, Z[train], y[train], np.ones(len(train), np.float32), 0.0)
-        step(parameters, [np.zeros_like(p) for p in parameters], gradient, np.float32(lr), Descent(l2=0.0))
+pixels = X / 16
+inputs = {"pixels as they are": pixels, "centred": pixels - pixels[train].mean(axis=0)}
+steps = [0.3, 1.0, 3.0, 10.0, 30.0]
+
+
+def dead_share(name, Z, lr):
+    """Return the share of hidden units that are dead after 30 updates."""
+    head = MLP.new(name, Z.shape[1], 64, 10, seed=0)
+    parameters = [p.copy() for p in head.parameters]
+    velocity = [np.zeros_like(p) for p in parameters]
+    how, weights = Descent(l2=0.0, momentum=0.0), np.ones(len(train), np.float32)
+    with np.errstate(all="ignore"):  # a training that diverges is expected
+        for _ in range(30):
+            value, gradient = objective(head.with_parameters(parameters), Z[train], y[train], weights, 0.0)
+            if not np.isfinite(value):
+                break
+            step(parameters, velocity, gradient, np.float32(lr), how)
         sums = Z[train] @ parameters[0].T + parameters[1]
         out = activate(sums, name)
         passed = back(np.ones_like(out), sums, out, name).reshape(len(train), 64, -1)
-        dead[name].append(float((np.abs(passed).max(axis=(0, 2)) < 1e-3).mean()))
-plots.curves(
-    plots.axes(width=5.5), steps, dead, "learning rate of the one update", "share of dead units", log_x=True
-)
+    return float((np.abs(passed).max(axis=(0, 2)) < 1e-3).mean())
+
+
+dead = {
+    form: {name: [dead_share(name, Z, lr) for lr in steps] for name in ("relu", "leaky_relu", "maxout")}
+    for form, Z in inputs.items()
+}
+for ax, (form, lines) in zip(plots.axes(1, 2), dead.items(), strict=True):
+    plots.curves(ax, steps, lines, "learning rate", "share of dead units", log_x=True, title=form)
+    ax.set(ylim=(-0.03, 1.03))
 
 # %%
-assert dead["relu"][0] == 0 and max(dead["relu"]) > 0
-assert max(dead["leaky_relu"]) == max(dead["maxout"]) == 0
+raw_relu, centred_relu = dead["pixels as they are"]["relu"], dead["centred"]["relu"]
+at = steps.index(3.0)
+assert raw_relu[at] > 0.5 and centred_relu[at] < 0.05
+assert centred_relu[-1] > 0.3
+assert max(max(lines[name]) for lines in dead.values() for name in ("leaky_relu", "maxout")) == 0
 Markdown(
-    f"""**Found.** One update with a learning rate of {steps[-1]:g} kills {dead["relu"][-1]:.0%} of the ReLU units and none of the leaky or maxout
-ones; with {steps[0]:g} none die. Such rates are absurd for one small network, but in a deep one gradients are larger, and a few dead
-units at every step add up. The advice of the course still holds: use ReLU, watch the learning rate, count dead units
-(`finetune check` does), and never use the sigmoid in hidden layers."""
+    f"""**Found.** With a learning rate of {steps[at]:g}, {raw_relu[at]:.0%} of the ReLU units are dead on pixels as they are, and {centred_relu[at]:.0%} on centred ones; with
+{steps[-1]:g}, {centred_relu[-1]:.0%} there too. No leaky or maxout unit ever is: they always pass a gradient (which does not save them from
+diverging). The advice of the course: use ReLU, centre the data, watch the learning rate, count dead units (`finetune check` does), and never use
+the sigmoid in hidden layers."""
 )
 
 # %% [markdown]

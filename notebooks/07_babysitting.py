@@ -77,7 +77,7 @@ be."""
 #
 # If twenty images cannot be learned, nothing can. The second curve has a common bug: the labels are not shuffled along with
 # the images. That is still learned by heart! So the check finds a broken gradient (third curve: its sign is wrong in
-# one layer), but not wrong labels; for these, look at the validation accuracy.
+# the last layer), but not wrong labels; for these, look at the validation accuracy.
 
 # %%
 rng = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def learn(rows, labels, lr=0.1, updates=200, flip=False, l2=0.0):
             if not np.isfinite(value):
                 break
             if flip:
-                gradient[0] = -gradient[0]
+                gradient[2] = -gradient[2]
             before = parameters[0].copy()
             step(parameters, velocity, gradient, np.float32(lr), Descent(l2=l2))
             ratios.append(np.linalg.norm(parameters[0] - before) / np.linalg.norm(before))

@@ -41,7 +41,7 @@ from finetune import fit
 from finetune.data.split import hold_out
 from finetune.heads.descent import Descent, Diverged, fit_mlp
 from finetune.heads.linear import softmax_loss
-from finetune.search.tables import print_search
+from finetune.search.tables import print_search, sentence
 
 images = emoji(per_class=40)
 X, y, n_classes = images.features, images.y, len(images.classes)
@@ -50,7 +50,7 @@ inside = hold_out(y[outer.train], seed=1)
 train, validation, test = outer.train[inside.train], outer.train[inside.test], outer.test
 
 
-def loss_of(lr, l2, epochs=3, rows=validation):
+def loss_of(lr, l2, epochs=10, rows=validation):
     """Return the loss on images that were not trained on; infinite where the training diverged."""
     try:
         _, scores = fit_mlp(X, y, n_classes, train, rows, Descent(hidden=32, lr=lr, l2=l2, epochs=epochs))
@@ -62,11 +62,11 @@ def loss_of(lr, l2, epochs=3, rows=validation):
 # %% [markdown]
 # ## Uniform against log-uniform
 #
-# Ten learning rates between 0.00001 and 10, drawn both ways.
+# Sixteen learning rates between 0.00001 and 10, drawn both ways.
 
 # %%
 rng = np.random.default_rng(0)
-draws = {"uniform": rng.uniform(1e-5, 10, 10), "log-uniform": 10 ** rng.uniform(-5, 1, 10)}
+draws = {"uniform": rng.uniform(1e-5, 10, 16), "log-uniform": 10 ** rng.uniform(-5, 1, 16)}
 losses = {name: np.array([loss_of(lr, 1e-3) for lr in rates]) for name, rates in draws.items()}
 guessing = np.log(n_classes)
 ax = plots.axes(width=5.5)
@@ -76,22 +76,22 @@ for i, (name, rates) in enumerate(draws.items()):
 ax.axhline(guessing, color="0.4", ls="--", lw=1)
 ax.annotate("guessing", (1e-5, guessing), (0, 4), textcoords="offset points")
 plots.log_axis(ax, "x")
-ax.set(xlabel="learning rate", ylabel="validation loss after 3 epochs (at most 4)")
+ax.set(xlabel="learning rate", ylabel="validation loss (at most 4)")
 _ = ax.legend()
 
 # %%
-useful = {name: int((values < 0.95 * guessing).sum()) for name, values in losses.items()}
+useful = {name: int((values < 0.9 * guessing).sum()) for name, values in losses.items()}
 assert useful["log-uniform"] > useful["uniform"]
 assert losses["log-uniform"].min() < losses["uniform"].min()
 Markdown(
-    f"""**Found.** Of ten learning rates each, {useful["uniform"]} uniform and {useful["log-uniform"]} log-uniform draws became better than guessing.
+    f"""**Found.** Of 16 learning rates each, {useful["uniform"]} uniform and {useful["log-uniform"]} log-uniform draws became clearly better than guessing.
 A uniform draw lies above 1 nine times in ten, and the range that works lies far below."""
 )
 
 # %% [markdown]
 # ## Coarse to fine
 #
-# Twelve trials over six decades of the learning rate and five of L2, three epochs each. Then twelve more around the best, with more
+# Twelve trials over six decades of the learning rate and five of L2, five epochs each. Then twelve more around the best, with more
 # epochs.
 
 # %%
@@ -105,16 +105,26 @@ def draw(n, lr_range, l2_range, epochs, seed):
     return lrs, l2s, np.array([loss_of(lr, l2, epochs) for lr, l2 in zip(lrs, l2s, strict=True)])
 
 
-coarse = draw(12, (-5, 1), (-5, 0), 3, seed=0)
+coarse = draw(12, (-5, 1), (-5, 0), 5, seed=0)
 good = np.log10(coarse[0][np.argsort(coarse[2])[:3]])
 fine_range = (float(good.min()) - 0.3, float(good.max()) + 0.3)
-fine = draw(12, fine_range, (-5, 0), 10, seed=1)
+fine = draw(12, fine_range, (-5, 0), 20, seed=1)
 
 for ax, (title, (lrs, l2s, found)) in zip(
-    plots.axes(1, 2, width=4.8), {"coarse, 3 epochs": coarse, "fine, 10 epochs": fine}.items(), strict=True
+    plots.axes(1, 2, width=4.8), {"coarse, 5 epochs": coarse, "fine, 20 epochs": fine}.items(), strict=True
 ):
-    shown = ax.scatter(lrs, l2s, c=np.minimum(found, 3), cmap="viridis_r", s=70, edgecolor="0.3", vmin=0.8, vmax=3)
-    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="L2", title=title, xlim=(1e-5, 10), ylim=(1e-5, 1))
+    shown = ax.scatter(
+        lrs, l2s, c=np.minimum(found, 3), cmap="viridis_r", s=70, edgecolor="0.3", vmin=0.8, vmax=3
+    )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="learning rate",
+        ylabel="L2",
+        title=title,
+        xlim=(1e-5, 10),
+        ylim=(1e-5, 1),
+    )
     ax.figure.colorbar(shown, ax=ax, label="validation loss (at most 3)")
 
 # %%
@@ -173,13 +183,8 @@ top = found["finalists"][0]
 default = next(p for p in found["finalists"] if p["default"])
 assert found["trials"] >= 15
 assert top["loss"] <= default["loss"], "the finalists are sorted, the best first"
-difference = found["difference"]
-sure = difference is not None and (difference["low"] > 0 or difference["high"] < 0)
 Markdown(
-    f"""**Found.** After {found["trials"]} trials the best has a cross-validated loss of {top["loss"]:.3f} and an accuracy of {top["accuracy"]:.1%}; the defaults
-{default["loss"]:.3f} and {default["accuracy"]:.1%}. The interval of the difference in accuracy
-{"leaves 0 out: the search paid off" if sure else "holds 0: for accuracy the defaults were as good, as far as these images can tell"}.
-{len(warned)} of its values lie at the border of their range."""
+    f"**Found.** After {found['trials']} trials: {sentence(found)} {len(warned)} values lie at the border of their range."
 )
 
 # %% [markdown]

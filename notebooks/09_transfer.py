@@ -91,12 +91,14 @@ errors = {
     for name, kept in intervals.items()
 }
 
-ax = plots.axes(width=6, height=4)
+ax = plots.axes(width=7.5, height=4)
 plots.curves(ax, sizes, accuracy, "training images a class", "held-out accuracy", errors=errors, log_x=True)
 ax.axhline(1 / n_classes, color="0.4", ls="--", lw=1)
 ax.annotate("guessing", (5, 1 / n_classes), (0, 4), textcoords="offset points")
 ax.set_xticks(sizes, [str(s) for s in sizes])
 ax.minorticks_off()
+ax.set(ylim=(0, 0.8))
+_ = ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
 
 # %%
 pixels, features = accuracy["pixels, softmax"], accuracy["features, softmax (probe)"]

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jupytext
 import nbformat
@@ -81,15 +82,18 @@ def run(path: Path) -> nbformat.NotebookNode:
         If a cell raises.
     """
     notebook = convert(path)
-    # Between two processes of one machine no port needs to be open.
-    manager = AsyncKernelManager(kernel_name="python3", transport="tcp" if os.name == "nt" else "ipc")
-    NotebookClient(
-        notebook,
-        km=manager,
-        timeout=600,
-        record_timing=False,
-        resources={"metadata": {"path": str(FOLDER)}},
-    ).execute(env=kernel_environment())
+    with TemporaryDirectory(prefix="notebook-") as sockets:
+        # Between two processes of one machine no port needs to be open.
+        manager = AsyncKernelManager(kernel_name="python3")
+        if os.name != "nt":
+            manager.transport, manager.ip = "ipc", str(Path(sockets) / "kernel")
+        NotebookClient(
+            notebook,
+            km=manager,
+            timeout=600,
+            record_timing=False,
+            resources={"metadata": {"path": str(FOLDER)}},
+        ).execute(env=kernel_environment())
     notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
     return notebook
 
