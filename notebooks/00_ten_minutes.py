@@ -132,7 +132,7 @@ right = predicted == more.y[new]
 some = range(0, len(new), 3)
 plots.pictures(
     [more.picture(new[i]) for i in some],
-    [f"{predictor.classes[predicted[i]]} {probabilities[i].max():.0%}" for i in some],
+    [f"{predictor.classes[predicted[i]]}\n{probabilities[i].max():.0%}" for i in some],
     7,
     wrong=[bool(not right[i]) for i in some],
     size=1.4,

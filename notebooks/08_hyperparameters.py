@@ -23,7 +23,7 @@
 # * **Random rather than grid.** Of two hyperparameters, usually one matters (Bergstra and Bengio 2012, "Random search for
 #   hyper-parameter optimization", JMLR 13). Nine points of a grid try three values of it, nine random points try nine.
 #
-# And one for the end: the best of many trials looks better than it is, as it was chosen for its score. Evaluate it on other images.
+# The experiments train a small network on handwritten digits. And one thing for the end: the best of many trials looks better than it is, as it was chosen for its score. Evaluate it on other images.
 
 # %%
 import contextlib
@@ -36,6 +36,7 @@ import plots
 from emoji import emoji
 from IPython.display import Markdown
 from rich.console import Console
+from sklearn.datasets import load_digits
 
 from finetune import fit
 from finetune.data.split import hold_out
@@ -43,14 +44,14 @@ from finetune.heads.descent import Descent, Diverged, fit_mlp
 from finetune.heads.linear import softmax_loss
 from finetune.search.tables import print_search, sentence
 
-images = emoji(per_class=40)
-X, y, n_classes = images.features, images.y, len(images.classes)
+digits = load_digits()
+X, y, n_classes = digits.data.astype(np.float32), digits.target, 10
 outer = hold_out(y, seed=0)
 inside = hold_out(y[outer.train], seed=1)
 train, validation, test = outer.train[inside.train], outer.train[inside.test], outer.test
 
 
-def loss_of(lr, l2, epochs=10, rows=validation):
+def loss_of(lr, l2, epochs=3, rows=validation):
     """Return the loss on images that were not trained on; infinite where the training diverged."""
     try:
         _, scores = fit_mlp(X, y, n_classes, train, rows, Descent(hidden=32, lr=lr, l2=l2, epochs=epochs))
@@ -82,7 +83,6 @@ _ = ax.legend()
 # %%
 useful = {name: int((values < 0.9 * guessing).sum()) for name, values in losses.items()}
 assert useful["log-uniform"] > useful["uniform"]
-assert losses["log-uniform"].min() < losses["uniform"].min()
 Markdown(
     f"""**Found.** Of 16 learning rates each, {useful["uniform"]} uniform and {useful["log-uniform"]} log-uniform draws became clearly better than guessing.
 A uniform draw lies above 1 nine times in ten, and the range that works lies far below."""
@@ -91,7 +91,7 @@ A uniform draw lies above 1 nine times in ten, and the range that works lies far
 # %% [markdown]
 # ## Coarse to fine
 #
-# Twelve trials over six decades of the learning rate and five of L2, five epochs each. Then twelve more around the best, with more
+# Twelve trials over six decades of the learning rate and five of L2, one epoch each. Then twelve more around the best, with more
 # epochs.
 
 # %%
@@ -105,16 +105,16 @@ def draw(n, lr_range, l2_range, epochs, seed):
     return lrs, l2s, np.array([loss_of(lr, l2, epochs) for lr, l2 in zip(lrs, l2s, strict=True)])
 
 
-coarse = draw(12, (-5, 1), (-5, 0), 5, seed=0)
+coarse = draw(12, (-5, 1), (-5, 0), 1, seed=0)
 good = np.log10(coarse[0][np.argsort(coarse[2])[:3]])
 fine_range = (float(good.min()) - 0.3, float(good.max()) + 0.3)
-fine = draw(12, fine_range, (-5, 0), 20, seed=1)
+fine = draw(12, fine_range, (-5, 0), 5, seed=1)
 
 for ax, (title, (lrs, l2s, found)) in zip(
-    plots.axes(1, 2, width=4.8), {"coarse, 5 epochs": coarse, "fine, 20 epochs": fine}.items(), strict=True
+    plots.axes(1, 2, width=4.8), {"coarse, 1 epoch": coarse, "fine, 5 epochs": fine}.items(), strict=True
 ):
     shown = ax.scatter(
-        lrs, l2s, c=np.minimum(found, 3), cmap="viridis_r", s=70, edgecolor="0.3", vmin=0.8, vmax=3
+        lrs, l2s, c=np.minimum(found, 3), cmap="viridis_r", s=70, edgecolor="0.3", vmin=0, vmax=3
     )
     ax.set(
         xscale="log",
@@ -169,6 +169,7 @@ Markdown(
 # best, and compares them with the defaults, with an interval. `fit(..., search={...})` does what `finetune search` does.
 
 # %%
+images = emoji(per_class=40)
 with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.StringIO()):
     folder = images.folder(Path(name) / "emoji")
     run = fit(folder, search={"trials": 15}, head="mlp", out=Path(name) / "run")
@@ -184,7 +185,7 @@ default = next(p for p in found["finalists"] if p["default"])
 assert found["trials"] >= 15
 assert top["loss"] <= default["loss"], "the finalists are sorted, the best first"
 Markdown(
-    f"**Found.** After {found['trials']} trials: {sentence(found)} {len(warned)} values lie at the border of their range."
+    f"**Found.** After {found['trials']} trials. {sentence(found)} Values of the best at the border of their range: {len(warned)}."
 )
 
 # %% [markdown]
