@@ -109,7 +109,7 @@ reason for centring data. torch computes the same numbers."""
 # %%
 rng = np.random.default_rng(0)
 h = rng.standard_normal(8)
-jacobian = np.array(torch.autograd.functional.jacobian(torch.relu, torch.tensor(h)))
+jacobian = torch.autograd.functional.jacobian(torch.relu, torch.tensor(h)).numpy()
 upstream = rng.standard_normal(8)
 ax = plots.axes(width=3.8)
 shown = ax.imshow(jacobian, cmap="Blues", vmin=0, vmax=1)

@@ -174,7 +174,7 @@ with tempfile.TemporaryDirectory() as name, contextlib.redirect_stderr(io.String
     folder = images.folder(Path(name) / "emoji")
     run = fit(folder, search={"trials": 15}, head="mlp", out=Path(name) / "run")
 text = io.StringIO()
-print_search(run.choice["search"], Console(file=text, width=100, force_terminal=False))
+print_search(run.choice["search"], Console(file=text, width=100, force_jupyter=False))
 print(text.getvalue())
 
 # %%

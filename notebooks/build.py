@@ -106,6 +106,7 @@ def kernel_environment() -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(
             filter(None, search)
         ),  # the packages of this checkout, installed or not
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # bars are drawn as text without ipywidgets
         "OPENBLAS_NUM_THREADS": "1",  # the matrices are small: threads that wait for each other cost more
     }
 
