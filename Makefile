@@ -2,6 +2,7 @@
 # make test         from nothing to all quick tests
 # make test-slow    the slow ones
 # make check        format, lint, types, tests
+# make notebooks    run all notebooks and keep their outputs
 # make transcripts  rewrite the README's transcripts with what the commands print now
 #
 # PYTHON=python3.12 chooses the interpreter that .venv is made from. KEEP_TORCH=1 keeps the torch that
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 # pip shows its own progress bar: the newest torch is a download of gigabytes.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: demo test test-slow check format transcripts clean
+.PHONY: demo test test-slow check format notebooks transcripts clean
 
 demo: $(VENV)/.demo
 	$(BIN)/finetune --strategy probe
@@ -33,6 +34,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+notebooks: $(VENV)/.dev
+	$(BIN)/python notebooks/build.py
 
 transcripts: $(VENV)/.dev
 	$(BIN)/python docs/generate.py
