@@ -93,6 +93,8 @@ FEWEST_EPOCHS = 4
 def trainings(strategy: str, network: str, n_images: int, view: str = "crop") -> list[Candidate]:
     """Return a method that trains the network itself with ever quicker settings.
 
+    Where the processor or GPU has bfloat16 arithmetic, all of them train in it: it takes about half the time.
+
     Parameters
     ----------
     strategy : str
@@ -102,11 +104,14 @@ def trainings(strategy: str, network: str, n_images: int, view: str = "crop") ->
         Training images, by which the usual settings go.
     view : str, optional
     """
+    from zoo.engines.machine import has_bf16
+
     usual: Any = make_method(strategy).options
+    fast = {"amp": True} if has_bf16() else {}
     resolved = usual.resolved(n_images)
     found = []
     for settings in _TRAININGS[strategy]:
-        given = dict(settings)
+        given = {**fast, **settings}
         if given.pop("tries", 0):
             given["lr"] = resolved.lr
         if share := given.pop("share", None):

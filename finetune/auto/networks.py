@@ -51,10 +51,10 @@ class Trainings:
     def try_training(self, strategy: str) -> None:
         """Try ``last-layers`` or ``full`` where there is time for it, and where it can pay."""
         course = self._course
-        usual = Candidate(strategy, self._network(), view=course.view)
+        settings = trainings(strategy, self._network(), course.n, course.view)
+        usual = settings[0]
         if course.hopeless(usual.name) or self._pointless(usual):
             return
-        settings = trainings(strategy, usual.network or "", course.n, course.view)
         found = next((o for each in settings if (o := course.results.find(each))), None)
         if found:
             course.outcomes.append(found)

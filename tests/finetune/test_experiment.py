@@ -30,7 +30,7 @@ def no_network(monkeypatch):
 
 @pytest.fixture
 def backbone():
-    return SimpleNamespace(name="pixel-features")
+    return SimpleNamespace(name="pixel-features", num_features=32 * 32 * 3)
 
 
 def save(path, seed):
