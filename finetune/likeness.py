@@ -1,4 +1,4 @@
-"""How unlike ImageNet's the images are, and what the course's rule of thumb says to train.
+"""How unlike ImageNet's the images are, and what the rule of thumb of CS231n's notes says to train.
 
 CS231n's notes on transfer learning ("When and how to fine-tune?") decide by two things: how many images
 there are, and how unlike those of ImageNet they are. Few and like: train a classifier on the features.
@@ -86,7 +86,7 @@ def _left_one_out(X: NDArray[np.float32], y: NDArray[np.int64]) -> float:
 
 
 def rule(images_a_class: int, alike: Likeness) -> tuple[str, str]:
-    """Return the strategy that the course's rule names, and the reason.
+    """Return the strategy that the rule of thumb of CS231n's notes names, and the reason.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ class Race:
         return [last_layers, *more, full] if self._unlike_imagenet() else [*more, last_layers, full]
 
     def _unlike_imagenet(self) -> bool:
-        """Whether the course's rule says to train more than a classifier."""
+        """Whether the rule of thumb of CS231n's notes says to train more than a classifier."""
         experiment, y = self._course.experiment, self._course.standing.labels
         rows = experiment.split.train
         X, pixels = experiment.matrices[experiment.backbone.name], experiment.matrices["pixels"]

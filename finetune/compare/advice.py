@@ -1,4 +1,4 @@
-"""What to do next, by the course's rule (:mod:`finetune.likeness`), where the table does not know better."""
+"""What to do next, by a rule of thumb (:mod:`finetune.likeness`), where the table does not know better."""
 
 from collections.abc import Sequence
 
