@@ -116,5 +116,7 @@ def trainings(strategy: str, network: str, n_images: int, view: str = "crop") ->
             given["lr"] = resolved.lr
         if share := given.pop("share", None):
             given["epochs"] = max(FEWEST_EPOCHS, round(share * resolved.epochs))
+            # Fewer updates get as far with larger steps.
+            given["lr"] = max(usual.learning_rates(n_images))
         found.append(Candidate(strategy, network, given, view))
     return found

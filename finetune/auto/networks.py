@@ -137,12 +137,12 @@ class Trainings:
         outcome = Outcome(
             candidate, rows[order], scores[order], course.cost(candidate), seconds, milliseconds
         )
-        if course.standing.gain(outcome, course.best).real:
+        if course.standing.prefers(outcome, course.best):
             self._chosen = {candidate.key: chosen}
             course.keep(outcome)
             self._reserve(outcome, speed)
         else:
-            reason = f"not better than the best by more than one standard error on {len(rows):,} images"
+            reason = f"not better than the best on {len(rows):,} images"
             course.keep(outcome.dropped(reason))
 
     def _choose(self, candidate: Candidate) -> Chosen:

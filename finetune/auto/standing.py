@@ -69,15 +69,24 @@ class Standing:
 
         Among those that are judged on all training images, as
         :func:`finetune.evaluation.selection.choose_candidate` does. One that is judged on fewer images takes
-        its place only where its loss on these is lower by more than one standard error.
+        its place where :meth:`prefers` says so.
         """
         whole, partial = self._divided(outcomes)
         losses = np.stack([each.losses(self.labels)[each.at(np.arange(len(self.labels)))] for each in whole])
         best = whole[choose_candidate(losses, np.array([each.cost for each in whole]), self.groups)]
         for each in partial:
-            if self.gain(each, best).real:
+            if self.prefers(each, best):
                 best = each
         return best
+
+    def prefers(self, partial: Outcome, best: Outcome) -> bool:
+        """Return whether a candidate that is judged on fewer images takes the place of the best.
+
+        Its loss on these must be lower: by more than one standard error, or else its predictions must cost no
+        more.
+        """
+        gain = self.gain(partial, best)
+        return gain.real or (gain.mean > 0 and partial.cost <= best.cost)
 
     def alike(self, outcome: Outcome, best: Outcome, outcomes: Sequence[Outcome]) -> bool:
         """Return whether a candidate cannot be told from the one with the lowest loss."""
