@@ -111,7 +111,7 @@ def tried(board: Leaderboard) -> Section:
     rows = [
         (
             *(row.name, row.accuracy, *row.ci95, f"{row.log_loss:.3f}", f"{row.n_images:,}"),
-            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", row.reason or _STATUS[row.status]),
+            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", _STATUS[row.status]),
         )
         for row in board.rows
     ]
@@ -120,6 +120,7 @@ def tried(board: Leaderboard) -> Section:
         board.verdict,
         f"Corrected for the choice: {board.accuracy:.1%} ({lo:.1%} to {hi:.1%}), by {board.judged_on} on "
         "training images. The accuracies below are not corrected.",
+        *(f"Dropped: {row.name}: {row.reason}" for row in board.rows if row.reason),
         *(f"Not tried: {skipped.name}: {skipped.reason}" for skipped in board.not_tried),
     ]
     best = [i for i, row in enumerate(board.rows) if row.status in ("chosen", "alike")]
