@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
 from zoo.errors import WeightsError, ZooError
 from zoo.images.preprocess import Preprocess
 from zoo.registry.entry import Entry
@@ -36,7 +34,7 @@ class UnknownViewError(ZooError):
 #: What timm raises where a folder's configuration and tensors are not those of a network.
 _TIMM_RAISES = (
     *(RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError),
-    *(AssertionError, OSError, SafetensorError),
+    *(AssertionError, OSError),
 )
 
 
@@ -178,12 +176,13 @@ class Backbone:
         """
         import timm
         import torch
+        from safetensors import SafetensorError
 
         try:
             with torch.random.fork_rng(devices=[]):  # Weights are drawn at random before they are loaded.
                 model: Any = timm.create_model(f"local-dir:{self.folder}", pretrained=True)
             model.reset_classifier(0)
-        except _TIMM_RAISES as error:
+        except (*_TIMM_RAISES, SafetensorError) as error:
             raise WeightsError(
                 f"{self.folder} holds no network that timm can open ({type(error).__name__}: {error}).",
                 "Name another network, or get this one's folder anew from where it came.",

@@ -12,6 +12,8 @@ from typing import Any, TextIO
 from finetune.errors import OptionError
 from finetune.predictions.rows import Detail, Row
 from finetune.runs.plain import plain
+from zoo.cli.console import printable
+from zoo.images.scan import as_text
 
 __all__ = ["FORMATS", "Writer", "format_of"]
 
@@ -104,7 +106,8 @@ class TextWriter(Writer):
             self.file.write(f"{n} of {of} images are unlike anything in training.\n")
 
     def _line(self, path: str, prediction: str, *others: str) -> None:
-        cells = [path, prediction, *others]
+        # Names may hold bytes that are no UTF-8, and codes that act on a terminal.
+        cells = [printable(as_text(cell)) for cell in (path, prediction, *others)]
         padded = [cell.ljust(width) for cell, width in zip(cells, (*self._widths, 0), strict=False)]
         self.file.write("  ".join(padded).rstrip() + "\n")
 
@@ -128,6 +131,7 @@ class CSVWriter(Writer):
     def row(self, row: Row) -> None:
         """Write one line."""
         cells = {name: value for name, value in row.items() if name != "top"}
+        cells["path"] = as_text(row["path"])
         for place, one in enumerate(row.get("top", []), 1):
             cells |= {
                 f"prediction_{place}": one["class"],
@@ -203,4 +207,9 @@ def format_of(given: str | None, out: Path | None) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # a name that is no UTF-8: escaped, readers get the same name
+        return json.dumps(value)
+    return text

@@ -88,7 +88,7 @@ def test_a_network_is_trained_where_there_is_time(photos, network, here, monkeyp
     said = []
     run = race(photos, network, log=said.append)
     trained = next(row for row in run.leaderboard.rows if row.strategy == "last-layers")
-    assert trained.options == BRIEF
+    assert {name: value for name, value in trained.options.items() if name != "amp"} == BRIEF
     assert trained.n_images == run.split.n_train  # there was time for all folds
     assert trained.status in ("chosen", "dropped")
     assert any("the speed of last-layers" in line for line in said)
