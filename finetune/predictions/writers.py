@@ -51,7 +51,7 @@ class Writer(ABC):
         for row in rows:
             self.counts["unreadable" if "error" in row else "predicted"] += 1
             self.counts["rejected"] += bool(row.get("rejected"))
-            self.row(plain(row))
+            self.row(plain({**row, "path": as_text(row["path"])}))
         self.file.flush()
 
     def close(self) -> None:
@@ -106,8 +106,8 @@ class TextWriter(Writer):
             self.file.write(f"{n} of {of} images are unlike anything in training.\n")
 
     def _line(self, path: str, prediction: str, *others: str) -> None:
-        # Names may hold bytes that are no UTF-8, and codes that act on a terminal.
-        cells = [printable(as_text(cell)) for cell in (path, prediction, *others)]
+        # Names may hold codes that act on a terminal.
+        cells = [printable(cell) for cell in (path, prediction, *others)]
         padded = [cell.ljust(width) for cell, width in zip(cells, (*self._widths, 0), strict=False)]
         self.file.write("  ".join(padded).rstrip() + "\n")
 
@@ -131,7 +131,6 @@ class CSVWriter(Writer):
     def row(self, row: Row) -> None:
         """Write one line."""
         cells = {name: value for name, value in row.items() if name != "top"}
-        cells["path"] = as_text(row["path"])
         for place, one in enumerate(row.get("top", []), 1):
             cells |= {
                 f"prediction_{place}": one["class"],
@@ -207,9 +206,4 @@ def format_of(given: str | None, out: Path | None) -> str:
 
 
 def _json(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:  # a name that is no UTF-8: escaped, readers get the same name
-        return json.dumps(value)
-    return text
+    return json.dumps(value, ensure_ascii=False)

@@ -142,7 +142,7 @@ def test_pages_show_them_as_text(made):
         found = Strict()
         html = page.read_text(encoding="utf-8")
         # The one script that a page may have is ours, and it is the one that the page's policy lets run.
-        script = (TEMPLATES / "map.js").read_text(encoding="utf-8").strip()
+        script = (TEMPLATES / "map.js").read_text(encoding="utf-8")
         html = html.replace(f"<script>{script}</script>", "", 1)
         found.feed(html)
         assert not found.tags & {"script", "iframe", "object", "embed", "form", "base"}
@@ -151,7 +151,9 @@ def test_pages_show_them_as_text(made):
             v for k, v in found.attributes if k in ("src", "href") and v and not v.startswith(("data:", "#"))
         ]
         text = " ".join("".join(found.text).split())
-        assert page.name == "compare.html" or " ".join(FOLDERS["template"].split()) in text
+        if page.name == "compare.html":  # names no class
+            continue
+        assert " ".join(FOLDERS["template"].split()) in text
         assert "49" not in text.replace(FOLDERS["template"], "") or "{{" in text
     assert "numbers" in names
 

@@ -172,7 +172,7 @@ def test_a_name_that_is_no_text_can_be_written(here, capsys):
     Image.new("RGB", (40, 40)).save(name)
     for kind in FORMATS:
         predicted(capsys, name, "-o", f"out.{kind}", "--format", kind)
-        assert "photo\ufffd.png" in (here / f"out.{kind}").read_text(encoding="utf-8")
+        assert r"photo\xff.png" in (here / f"out.{kind}").read_text(encoding="utf-8").replace(r"\\", "\\")
 
 
 # In how much memory
