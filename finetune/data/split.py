@@ -12,7 +12,10 @@ import numpy.typing as npt
 
 from zoo.errors import DataError
 
-__all__ = ["Folds", "Split", "folds", "hold_out", "smallest_class"]
+__all__ = ["Folds", "Split", "folds", "hold_out", "judging_folds", "smallest_class"]
+
+#: So many held-out images are enough to decide; folds are added until there are.
+ENOUGH = 90
 
 Indices = npt.NDArray[np.int64]
 
@@ -323,3 +326,12 @@ def _hold_out_groups(y: Indices, groups: npt.NDArray[Any], seed: int, fraction: 
         )
     missing = f"The held-out groups show none of {unseen} of the {len(classes)} classes." if unseen else ""
     return Split(train, test, "grouped", missing)
+
+
+def judging_folds(folds: Folds) -> list[tuple[Indices, Indices]]:
+    """Return as many folds, from the first on, as hold enough images out to choose a training by."""
+    most, images = 0, 0
+    while most < folds.n_folds and images < ENOUGH:
+        images += len(folds.pairs[most][1])
+        most += 1
+    return folds.pairs[:most]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.data.notices import Notice
-from finetune.report.thumbnails import find_image, thumbnail
+from finetune.report.thumbnails import find_image, image_root, thumbnail
 
 __all__ = ["Example", "Finding", "findings"]
 
@@ -65,8 +65,9 @@ def _examples(notice: Notice, data: Path, most: int) -> list[Example]:
         for name in (example.split(" = ") if notice.kind == "label conflict" else [example])
     ]
     examples: list[Example] = []
+    root = image_root(data)
     for name in names[:most]:
-        path = find_image(name, data)
+        path = find_image(name, root)
         picture = None if path is None else thumbnail(path)
         if picture is not None:
             examples.append(Example(name, picture))

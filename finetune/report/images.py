@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.report.heatmaps import HeatMaps, heat_maps
-from finetune.report.thumbnails import find_image, thumbnail
+from finetune.report.thumbnails import find_image, image_root, thumbnail
 from finetune.runs import Prediction, Run
 from zoo.errors import ZooError
 
@@ -79,8 +79,8 @@ def shown_images(predictions: Sequence[Prediction], run: Run, folder: Path) -> S
     mistakes = worst_mistakes(predictions)
     wrong = {p.path for p in mistakes}
     uncertain = least_certain([p for p in predictions if p.path not in wrong])
-    data = Path(run.data.path)
-    places = {p.path: place for p in (*mistakes, *uncertain) if (place := find_image(p.path, data))}
+    root = image_root(Path(run.data.path))
+    places = {p.path: place for p in (*mistakes, *uncertain) if (place := find_image(p.path, root))}
     thumbnails = {path: picture for path, place in places.items() if (picture := thumbnail(place))}
     readable = [p for p in (*mistakes, *uncertain) if p.path in thumbnails]
     maps = _heat_maps(readable, places, run, folder)

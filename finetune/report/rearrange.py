@@ -9,7 +9,7 @@ import numpy as np
 
 from finetune.errors import RunError
 from finetune.report.feature_map import FILES, FeatureMap
-from finetune.report.thumbnails import find_image
+from finetune.report.thumbnails import find_image, image_root
 from finetune.runs import Run
 
 __all__ = ["rearrange"]
@@ -39,7 +39,8 @@ def rearrange(run: Run, layout: str) -> None:
     found = FeatureMap.load(run.path)
     if found is None:
         raise RunError(f"{run.path} has no {FILES[0]}.", "Train again without --no-report.")
-    places = [find_image(point.path, Path(run.data.path)) for point in found.points]
+    root = image_root(Path(run.data.path))
+    places = [find_image(point.path, root) for point in found.points]
     gone = sum(place is None for place in places)
     if gone:
         raise RunError(

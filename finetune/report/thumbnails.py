@@ -6,10 +6,19 @@ from pathlib import Path
 
 from finetune.data.read import DEMO
 
-__all__ = ["SIDE", "find_image", "thumbnail"]
+__all__ = ["SIDE", "find_image", "image_root", "thumbnail"]
 
 SIDE = 192
 """Longest side of a thumbnail in pixels; it is shown somewhat smaller, for sharp screens."""
+
+
+def image_root(data: Path) -> Path:
+    """Return the folder or table that a data set's images are named after; the demo's is in the cache."""
+    if str(data) == DEMO and not data.is_dir():
+        from finetune.data.demo import demo_folder
+
+        return demo_folder()
+    return data
 
 
 def find_image(name: str, data: Path) -> Path | None:
@@ -20,17 +29,14 @@ def find_image(name: str, data: Path) -> Path | None:
     name : str
         Its path, relative to the data where possible.
     data : Path
-        The data folder or table: the image is looked for in it, beside it, then below the current folder.
+        What :func:`image_root` returns: the image is looked for in it, beside it, then below the current
+        folder.
 
     Returns
     -------
     Path or None
         None where it is gone.
     """
-    if str(data) == DEMO and not data.is_dir():
-        from finetune.data.demo import demo_folder
-
-        data = demo_folder()
     for place in (data / name, data.parent / name, Path(name)):
         try:
             if place.is_file():

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from finetune.data.split import Folds
+from finetune.data.split import Folds, judging_folds
 from finetune.evaluation.calibration import fit_temperature, log_losses
 from finetune.evaluation.comparisons import standard_error
 from finetune.training.bench import Bench
@@ -25,10 +25,7 @@ from finetune.training.learner import Diverged
 from finetune.training.loop import Outcome, train
 from finetune.training.sources import Rows
 
-__all__ = ["choose", "judging_folds"]
-
-#: So many held-out images are enough to decide; folds are added until there are.
-ENOUGH = 90
+__all__ = ["choose"]
 
 #: With so few mistakes no learning rate could be told to be better: that takes six images that one predicts
 #: correctly and the other does not, and none the other way (exact McNemar test, 2 * 0.5**6 = 0.03, but
@@ -97,15 +94,6 @@ def choose(
     }
     warnings = best.warnings(labels, trials.groups, alpha)
     return record, warnings, (trials.rows, best.scores[alpha] / np.float32(temperature))
-
-
-def judging_folds(folds: Folds) -> list[tuple[Rows, Rows]]:
-    """Return as many folds as it takes to hold enough images out, from the first one on."""
-    most, images = 0, 0
-    while most < folds.n_folds and images < ENOUGH:
-        images += len(folds.pairs[most][1])
-        most += 1
-    return folds.pairs[:most]
 
 
 def _best_trial(trials: "_Trials", learning_rates: tuple[float, ...]) -> "_Trial":

@@ -65,7 +65,7 @@ class TrainingSpeed:
         tries : int, optional
             Learning rates that are tried.
         """
-        from finetune.training.choice import judging_folds
+        from finetune.data.split import judging_folds
 
         views = getattr(options, "num_views", 1)
         total = self.setup + n * views * self.view
@@ -75,7 +75,7 @@ class TrainingSpeed:
 
     def cross_validating(self, options: Any, folds: Folds) -> float:
         """Return the seconds for training outside the folds that the choice is not made on."""
-        from finetune.training.choice import judging_folds
+        from finetune.data.split import judging_folds
 
         rest = folds.pairs[len(judging_folds(folds)) :]
         return sum(self._training(options.epochs, len(inner), len(held_out)) for inner, held_out in rest)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from networks import DESCENT, with_
 
-from finetune.data.split import folds
+from finetune.data.split import folds, judging_folds
 from finetune.evaluation.comparisons import standard_error
 from finetune.method import Images, Task
 from finetune.training import choice
@@ -115,9 +115,9 @@ def test_if_all_diverged_the_lowest_is_named(tried):
 
 
 def test_few_images_are_judged_on_as_many_folds_as_it_takes():
-    assert len(choice.judging_folds(folds(np.arange(60) % 2, 5))) == 5
-    assert len(choice.judging_folds(folds(LABELS, 5))) == 3
-    assert len(choice.judging_folds(folds(np.arange(1000) % 2, 5))) == 1
+    assert len(judging_folds(folds(np.arange(60) % 2, 5))) == 5
+    assert len(judging_folds(folds(LABELS, 5))) == 3
+    assert len(judging_folds(folds(np.arange(1000) % 2, 5))) == 1
 
 
 def test_a_training_far_behind_is_pruned(tried):
