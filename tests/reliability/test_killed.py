@@ -68,7 +68,7 @@ def kill_again_and_again(warm, name, network, photos, place, kills, seed):
     if name == "export":
         if "export" not in _known_commands():
             pytest.skip("there is no finetune export")
-        given = ("--data", photos, "--model", network, "--engine", "torch", "--out", "given")
+        given = ("--data", photos, "--model", network, "--features", "last", "--out", "given")
         assert warm.run("finetune", *given, **how)[0] == 0
     began = time.monotonic()
     code, text = warm.run(program, *words, **how)
