@@ -69,9 +69,10 @@ class ResultCache:
         """Write the comparison itself: ``compare.json``, ``compare.md`` and ``compare.html``."""
         text = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False)
         try:
-            write_text(self.folder / "compare.json", text)
             write_text(self.folder / "compare.md", markdown)
             write_text(self.folder / "compare.html", page)
+            # The last: where it is, the others are.
+            write_text(self.folder / "compare.json", text)
         except OSError as error:
             raise self._cannot_write(error) from error
 
