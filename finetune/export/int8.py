@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from finetune.errors import RunError
-from finetune.export.onnx_file import describe, keep_arrays, quiet, save
+from finetune.export.onnx_file import describe, keep_arrays, save
 from finetune.export.predictor import ONNX_FILE, ExportedPredictor, session_of
 from finetune.runs.predictions import Predictions
+from zoo.engines.converted import quiet
 
 if TYPE_CHECKING:
     from finetune.export.source import Labelled, Source

@@ -1,11 +1,6 @@
 """``--format onnx``: one ONNX file for ONNX Runtime, in any of its languages."""
 
-import io
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +9,7 @@ from numpy.typing import NDArray
 
 from finetune.errors import RunError
 from finetune.export.predictor import ARRAYS, ONNX_FILE, UNFAMILIAR, metadata_of, session_of
+from zoo.engines.converted import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -21,7 +17,7 @@ if TYPE_CHECKING:
     from finetune.export.network import Classifier
     from finetune.export.source import Source
 
-__all__ = ["OPSET", "check", "describe", "keep_arrays", "make", "quiet", "require", "save", "write"]
+__all__ = ["OPSET", "check", "describe", "keep_arrays", "make", "require", "save", "write"]
 
 #: The newest set of operators that onnxruntime 1.17 (January 2024) knows already.
 OPSET = 20
@@ -136,16 +132,3 @@ def require(*packages: str) -> None:
             f"This export needs {' and '.join(missing)}.",
             f"Install {'it' if len(missing) == 1 else 'them'}: pip install {' '.join(missing)}",
         )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the libraries' remarks on each other's versions, which help no user."""
-    level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

@@ -27,7 +27,7 @@ def write(source: "Source", folder: Path) -> dict[str, float]:
     """
     import torch
 
-    from finetune.export.onnx_file import quiet
+    from zoo.engines.converted import quiet
 
     example = torch.from_numpy(np.concatenate([source.pixels[:1], source.pixels[:1]]))
     with quiet(), torch.no_grad():

@@ -32,7 +32,7 @@ from zoo.writing import atomic_folder
 if TYPE_CHECKING:
     from zoo.engines.graph import Graph
 
-__all__ = ["ExportFormat", "converted", "if_converted"]
+__all__ = ["ExportFormat", "converted", "if_converted", "quiet"]
 
 # Raise it when what is written changes.
 _LAYOUT = 3
@@ -133,7 +133,7 @@ def _convert(
         expected = np.concatenate(evaluate(graph, few), axis=1)
         graph.cuts = tuple(form.cuts)
         with cache_errors(folder), atomic_folder(folder) as made:
-            with _quiet():
+            with quiet():
                 form.write(graph, pixels, made)
             engine = form.load(made, range(len(taps))) if form.cuts else form.load(made)
             _compare(engine(pixels)[: len(few)], expected, backbone.name, form.engine)
@@ -158,7 +158,7 @@ def _compare(got: NDArray[np.float32], expected: NDArray[np.float32], name: str,
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the libraries' remarks on each other's versions, which help no user."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
