@@ -4,8 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from networks import Zoo
-from photos import crops
 
 import finetune
 import zoo
@@ -16,14 +14,9 @@ from zoo.features import fill
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(small_networks):
     """A small network with random weights, as ``--model`` takes it."""
-    return f"local-dir:{Zoo(tmp_path_factory.mktemp('networks'))('test_resnet').folder}"
+    return f"local-dir:{small_networks('test_resnet').folder}"
 
 
 @pytest.fixture(scope="module")

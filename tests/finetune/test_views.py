@@ -5,8 +5,6 @@ import shlex
 
 import numpy as np
 import pytest
-from networks import Zoo
-from photos import crops
 
 import finetune
 from finetune.cli.app import main
@@ -17,13 +15,8 @@ from zoo.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    return crops(tmp_path_factory.mktemp("data") / "photos")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return f"local-dir:{Zoo(tmp_path_factory.mktemp('networks'))('test_resnet').folder}"
+def model(small_networks):
+    return f"local-dir:{small_networks('test_resnet').folder}"
 
 
 @pytest.fixture(scope="module")
