@@ -11,9 +11,6 @@ __all__ = ["print_leaderboard"]
 
 HEADINGS = ("tried", "accuracy", "95% interval", "log loss", "images", "seconds", "ms an image", "")
 
-#: What is printed of a row's status.
-STATUS = {"chosen": "chosen", "alike": "≈ best", "behind": "", "dropped": "dropped"}
-
 
 def print_leaderboard(board: Leaderboard, console: "Console") -> None:
     """Print what was tried, what was not, and the verdict.
@@ -24,12 +21,9 @@ def print_leaderboard(board: Leaderboard, console: "Console") -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.markup import escape
-    from rich.table import Table
+    from zoo.cli.console import escape, ranking
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if i in (0, len(HEADINGS) - 1) else "right", no_wrap=True)
+    table = ranking(HEADINGS)
     for row in board.rows:
         table.add_row(*map(escape, _cells(row)), style="bold" if row.status == "chosen" else None)
     console.print()
@@ -60,5 +54,5 @@ def _cells(row: LeaderboardRow) -> tuple[str, ...]:
         f"{row.n_images:,}",
         f"{row.seconds:.1f}",
         f"{row.milliseconds:.1f}",
-        STATUS[row.status],
+        row.remark,
     )

@@ -58,13 +58,9 @@ def print_comparison(found: Comparison, console: "Console") -> None:
     console : rich.console.Console
         Where to print.
     """
-    from rich.table import Table
+    from zoo.cli.console import escape, ranking
 
-    from zoo.cli.console import escape
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="left" if i in (0, len(HEADINGS) - 1) else "right", no_wrap=True)
+    table = ranking(HEADINGS)
     for i, row in enumerate(_rows(found)):
         table.add_row(*map(escape, row), style="bold" if i == 0 else None)
     console.print()

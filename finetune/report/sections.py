@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["Section", "Table", "leaderboard", "tried"]
 
 #: What is printed of a candidate's status.
-_STATUS = {"chosen": "chosen", "alike": "≈ best", "behind": "", "dropped": "dropped"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def tried(board: Leaderboard) -> Section:
     rows = [
         (
             *(row.name, row.accuracy, *row.ci95, f"{row.log_loss:.3f}", f"{row.n_images:,}"),
-            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", _STATUS[row.status]),
+            *(f"{row.seconds:.1f}", f"{row.milliseconds:.0f}", row.remark),
         )
         for row in board.rows
     ]

@@ -176,6 +176,11 @@ class LeaderboardRow(PlainModel):
     seconds: float
     milliseconds: float
 
+    @property
+    def remark(self) -> str:
+        """What people read of the status."""
+        return {"alike": "≈ best", "behind": ""}.get(self.status, self.status)
+
 
 class NotTried(PlainModel):
     """A candidate that was not tried.

@@ -20,8 +20,19 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from cyclopts import App
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["EPILOGUE", "epilogue", "escape", "print_json", "print_line", "printable", "run", "stdout"]
+__all__ = [
+    "EPILOGUE",
+    "epilogue",
+    "escape",
+    "print_json",
+    "print_line",
+    "printable",
+    "ranking",
+    "run",
+    "stdout",
+]
 
 #: For the end of a program's help: the option that `run` adds to those of the commands.
 EPILOGUE = "Every command takes --debug, which shows where an error came from."
@@ -149,6 +160,16 @@ def escape(text: str) -> str:
     from rich.markup import escape
 
     return escape(printable(text))
+
+
+def ranking(headings: Sequence[str]) -> "Table":
+    """Return an empty table of names, numbers and a remark."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if i in (0, len(headings) - 1) else "right", no_wrap=True)
+    return table
 
 
 def print_json(value: Any) -> None:
